@@ -1,0 +1,98 @@
+//! Every default, lifetime, port and bound that a user can meet, once, each with its reason.
+//!
+//! `docs/defaults.md` is made from [`TABLE`].
+
+use crate::time::Lifetime;
+
+/// A root is replaced by a planned rotation, not by its end.
+pub const ROOT_LIFETIME: Lifetime = Lifetime::from_days(3650);
+/// Long enough that signing ahead is rare, short enough that a lost manager's issuer ends by itself.
+pub const ISSUER_LIFETIME: Lifetime = Lifetime::from_days(365);
+/// Two thirds leave 30 days to notice that renewals fail.
+pub const LEAF_LIFETIME: Lifetime = Lifetime::from_days(90);
+/// Below this a renewal with its retries has no room.
+pub const LEAF_LIFETIME_MIN: Lifetime = Lifetime::from_secs(10);
+/// A leaf must fit three times into what is left of its issuer, so that an issuer is never the reason
+/// for a short leaf.
+pub const ISSUER_OVER_LEAF: u32 = 3;
+/// Clocks of joining machines are often some minutes slow.
+pub const BACKDATE: Lifetime = Lifetime::from_minutes(5);
+/// A token is meant for today.
+pub const TOKEN_TTL: Lifetime = Lifetime::from_hours(24);
+/// Longer than a fleet's roll-out takes; a stolen token must end.
+pub const TOKEN_TTL_MAX: Lifetime = Lifetime::from_days(30);
+/// A token admits one node unless it is told otherwise.
+pub const TOKEN_USES: u32 = 1;
+/// More nodes than one token should admit.
+pub const TOKEN_USES_MAX: u32 = 100_000;
+/// Renewal is due at this share of the lifetime, in thousandths.
+pub const RENEW_AT_PERMILLE: u32 = 667;
+/// Renewals of nodes that were issued together spread over this share of the lifetime, earlier only.
+pub const RENEW_JITTER_PERMILLE: u32 = 100;
+/// First wait after a failed renewal.
+pub const BACKOFF_FIRST: Lifetime = Lifetime::from_secs(1);
+/// Longest wait between attempts; see also the share of what is left that `renewal` allows.
+pub const BACKOFF_MAX: Lifetime = Lifetime::from_minutes(10);
+/// A watch stream is silent no longer than this.
+pub const HEARTBEAT: Lifetime = Lifetime::from_secs(10);
+/// A stream that was silent this long is dead.
+pub const SILENCE_MAX: Lifetime = Lifetime::from_secs(30);
+/// Revocations not refreshed for this long are stale: an alarm, and with `closed` a refusal.
+pub const REVOCATION_STALE_AFTER: Lifetime = Lifetime::from_hours(1);
+/// A TLS handshake that takes longer is ended.
+pub const HANDSHAKE_TIMEOUT: Lifetime = Lifetime::from_secs(10);
+/// A call to a manager that takes longer is given up.
+pub const CALL_TIMEOUT: Lifetime = Lifetime::from_secs(10);
+/// What an ending daemon gives its connections.
+pub const DRAIN: Lifetime = Lifetime::from_secs(10);
+/// The managers' API.
+pub const API_PORT: u16 = 7443;
+/// Where a founded manager listens unless told otherwise.
+pub const API_LISTEN: &str = "0.0.0.0:7443";
+
+/// What a user can meet, what it is unless set, and how it is set.
+pub struct Default {
+    /// What it governs.
+    pub name: &'static str,
+    /// Its value in words.
+    pub value: fn() -> String,
+    /// The option that sets it, or `fixed`.
+    pub set_by: &'static str,
+    /// Why it is what it is.
+    pub reason: &'static str,
+}
+
+macro_rules! table {
+    ($($name:literal, $value:expr, $set_by:literal, $reason:literal;)*) => {
+        /// The rows of `docs/defaults.md`.
+        pub const TABLE: &[Default] = &[$(Default {
+            name: $name,
+            value: || $value.to_string(),
+            set_by: $set_by,
+            reason: $reason,
+        }),*];
+    };
+}
+
+table! {
+    "root lifetime", ROOT_LIFETIME, "fixed", "replaced by a planned rotation, not by its end";
+    "issuer lifetime", ISSUER_LIFETIME, "`cluster init --issuer-lifetime`", "a lost manager's issuer ends by itself";
+    "node certificate lifetime", LEAF_LIFETIME, "`cluster init --leaf-lifetime`", "two thirds leave 30 days to notice that renewals fail";
+    "shortest node certificate lifetime", LEAF_LIFETIME_MIN, "fixed", "a renewal with its retries needs room";
+    "issuer over leaf", format!("{ISSUER_OVER_LEAF} times"), "fixed", "an issuer is never the reason for a short leaf";
+    "notBefore back-dated by", BACKDATE, "fixed", "clocks of joining machines are often some minutes slow";
+    "token lifetime", TOKEN_TTL, "`token create --ttl`", "a token is meant for today";
+    "longest token lifetime", TOKEN_TTL_MAX, "fixed", "a stolen token must end";
+    "token uses", TOKEN_USES, "`token create --uses`", "a token admits one node";
+    "renewal due at", format!("{}.{} % of the lifetime", RENEW_AT_PERMILLE / 10, RENEW_AT_PERMILLE % 10), "fixed", "two thirds: one third is left for retries";
+    "renewal jitter", format!("up to {} % of the lifetime, earlier only", RENEW_JITTER_PERMILLE / 10), "fixed", "nodes issued together do not renew together";
+    "first wait after a failed renewal", BACKOFF_FIRST, "fixed", "most failures are a restart of the manager";
+    "longest wait between attempts", BACKOFF_MAX, "fixed", "a manager that is back is found within minutes";
+    "heartbeat of the watch stream", HEARTBEAT, "fixed", "three fit into the silence that ends it";
+    "silence that ends a watch stream", SILENCE_MAX, "fixed", "a blocked stream is noticed in half a minute";
+    "revocations stale after", REVOCATION_STALE_AFTER, "fixed", "alarm while the managers are away";
+    "handshake timeout", HANDSHAKE_TIMEOUT, "fixed", "a slow client does not hold a place";
+    "call timeout", CALL_TIMEOUT, "fixed", "a command answers or says why not";
+    "drain at shutdown", DRAIN, "fixed", "open connections may finish";
+    "API address", API_LISTEN, "`cluster init --listen`, `manager start --listen`", "managers are reached from other machines";
+}

@@ -1,0 +1,516 @@
+//! Issuing: a plan of what a certificate shall say, and an issuer that signs it.
+//!
+//! Plans are values that can be compared with what was signed: [`LeafPlan::check`] is how the
+//! replicated record is held against the certificate it is for.
+
+use const_oid::db::{rfc5280, rfc5912, rfc8410};
+use der::asn1::{Any, BitString, Ia5String, Null, OctetString};
+use der::{Decode, Encode};
+use spki::{
+    AlgorithmIdentifierOwned, DynSignatureAlgorithmIdentifier, EncodePublicKey, SubjectPublicKeyInfoOwned,
+    SubjectPublicKeyInfoRef,
+};
+use std::str::FromStr;
+use std::time::Duration;
+use x509_cert::builder::profile::BuilderProfile;
+use x509_cert::builder::{Builder, CertificateBuilder};
+use x509_cert::certificate::TbsCertificate;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName,
+    SubjectKeyIdentifier,
+};
+use x509_cert::ext::{Extension, ToExtension};
+use x509_cert::name::Name;
+use x509_cert::serial_number::SerialNumber;
+use x509_cert::time::Time;
+
+use crate::cert::{BadCertificate, Certificate};
+use crate::code;
+use crate::defaults::BACKDATE;
+use crate::explain::{Explain, Explanation};
+use crate::hash::Sha256;
+use crate::key::{KeyType, PublicKey, Signer, SigningFailed};
+use crate::name::{ClusterName, Role, SpiffeId};
+use crate::san::San;
+use crate::serial::Serial;
+use crate::time::{Lifetime, UnixTime};
+
+/// When a certificate is valid: both moments included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first moment.
+    pub not_before: UnixTime,
+    /// The last moment.
+    pub not_after: UnixTime,
+}
+
+impl Validity {
+    /// From five minutes before `now`, for clocks that are behind, until `lifetime` after it.
+    pub const fn starting(now: UnixTime, lifetime: Lifetime) -> Validity {
+        Validity { not_before: now.minus(BACKDATE), not_after: now.plus(lifetime) }
+    }
+}
+
+/// Which sides of a TLS connection a certificate is for (RFC 5280 4.2.1.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// May accept connections.
+    pub server: bool,
+    /// May open them.
+    pub client: bool,
+}
+
+impl Usage {
+    /// Both sides.
+    pub const ANY: Usage = Usage { server: true, client: true };
+    /// Opening connections only.
+    pub const CLIENT: Usage = Usage { server: false, client: true };
+
+    /// What `role` needs: a client never serves.
+    pub const fn of_role(role: Role) -> Usage {
+        match role {
+            Role::Manager | Role::Worker => Usage::ANY,
+            Role::Client => Usage::CLIENT,
+        }
+    }
+}
+
+/// What a CA certificate shall say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaPlan {
+    /// The common name of its subject.
+    pub common_name: String,
+    /// The cluster it signs for; it carries the trust domain's URI (X509-SVID §3.1).
+    pub cluster: ClusterName,
+    /// When it is valid.
+    pub validity: Validity,
+    /// How many CA certificates may stand below it.
+    pub path_len: Option<u8>,
+}
+
+impl CaPlan {
+    /// A cluster's root. Its path length is one: issuers stand below it, and nothing below those.
+    pub fn root(cluster: &ClusterName, validity: Validity) -> CaPlan {
+        CaPlan {
+            common_name: format!("{cluster} root"),
+            cluster: cluster.clone(),
+            validity,
+            path_len: Some(1),
+        }
+    }
+
+    /// An issuer of a cluster; `tag` tells it from the others.
+    pub fn issuer(cluster: &ClusterName, tag: &str, validity: Validity) -> CaPlan {
+        CaPlan {
+            common_name: format!("{cluster} {tag}"),
+            cluster: cluster.clone(),
+            validity,
+            path_len: Some(0),
+        }
+    }
+}
+
+/// What a leaf shall say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeafPlan {
+    /// Whose it is.
+    pub identity: SpiffeId,
+    /// Over which key.
+    pub public_key: PublicKey,
+    /// DNS names and addresses beside the identity.
+    pub sans: Vec<San>,
+    /// When it is valid.
+    pub validity: Validity,
+}
+
+impl LeafPlan {
+    /// Whether `certificate` says what is planned, nothing more and nothing less. Its signature is not
+    /// looked at.
+    pub fn check(&self, certificate: &Certificate) -> Result<(), PlanMismatch> {
+        let differs = |what, expected: String, came: String| {
+            if expected == came { Ok(()) } else { Err(PlanMismatch { what, expected, came }) }
+        };
+        let list = |sans: &[San]| sans.iter().map(San::to_string).collect::<Vec<_>>().join(", ");
+        let usage = Usage::of_role(self.identity.role);
+        differs("identity", self.identity.to_string(), certificate.uris.join(", "))?;
+        differs("subject", format!("CN={}", self.identity.id), certificate.subject.clone())?;
+        differs("names", list(&self.sans), list(&certificate.sans))?;
+        differs("other names", "0".into(), certificate.other_names.to_string())?;
+        differs("key", self.public_key.hash().to_string(), certificate.key_hash().to_string())?;
+        differs("usage", format!("{usage:?}"), format!("{:?}", certificate.usage))?;
+        differs("CA", "false".into(), certificate.is_ca.to_string())?;
+        differs("not before", self.validity.not_before.to_string(), certificate.not_before.to_string())?;
+        differs("not after", self.validity.not_after.to_string(), certificate.not_after.to_string())
+    }
+}
+
+/// A certificate that does not say what was planned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the certificate's {what} is not what was planned")]
+pub struct PlanMismatch {
+    /// Which part.
+    pub what: &'static str,
+    /// What was planned.
+    pub expected: String,
+    /// What it says.
+    pub came: String,
+}
+
+/// A CA certificate and what is needed of it to sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    certificate: Certificate,
+}
+
+impl Issuer {
+    /// A new root, signed by itself.
+    pub fn self_signed(plan: &CaPlan, serial: Serial, key: &dyn Signer) -> Result<Issuer, NotIssued> {
+        let subject = common_name(&plan.common_name)?;
+        let key_id = key_id(key.public_key());
+        let profile = CaProfile { plan, subject: subject.clone(), issuer: subject, authority: key_id };
+        let der = sign(profile, serial, plan.validity, key.public_key(), key)?;
+        Issuer::from_der(&der)
+    }
+
+    /// The issuer in a CA certificate.
+    pub fn from_der(der: &[u8]) -> Result<Issuer, NotIssued> {
+        let certificate = Certificate::from_der(der).map_err(NotIssued::Certificate)?;
+        if certificate.is_ca { Ok(Issuer { certificate }) } else { Err(NotIssued::NotACa) }
+    }
+
+    /// Signs an issuer below this one.
+    pub fn sign_ca(
+        &self,
+        plan: &CaPlan,
+        public_key: &PublicKey,
+        serial: Serial,
+        key: &dyn Signer,
+    ) -> Result<Issuer, NotIssued> {
+        self.outlives(plan.validity, key)?;
+        let profile = CaProfile {
+            plan,
+            subject: common_name(&plan.common_name)?,
+            issuer: self.name()?,
+            authority: self.key_id(),
+        };
+        Issuer::from_der(&sign(profile, serial, plan.validity, public_key, key)?)
+    }
+
+    /// Signs a leaf, DER.
+    pub fn sign_leaf(&self, plan: &LeafPlan, serial: Serial, key: &dyn Signer) -> Result<Vec<u8>, NotIssued> {
+        self.outlives(plan.validity, key)?;
+        if plan.sans.len() > San::PER_CERTIFICATE_MAX {
+            return Err(NotIssued::TooManyNames { came: plan.sans.len() });
+        }
+        let profile = LeafProfile {
+            plan,
+            subject: common_name(plan.identity.id.as_str())?,
+            issuer: self.name()?,
+            authority: self.key_id(),
+        };
+        sign(profile, serial, plan.validity, &plan.public_key, key)
+    }
+
+    /// The CA certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// Its subject, RFC 4514.
+    pub fn subject(&self) -> &str {
+        &self.certificate.subject
+    }
+
+    /// SHA-256 of its key's SubjectPublicKeyInfo.
+    pub fn key_hash(&self) -> Sha256 {
+        self.certificate.key_hash()
+    }
+
+    fn name(&self) -> Result<Name, NotIssued> {
+        // The name is copied as it stands: chains of foreign roots break when it is rebuilt.
+        Name::from_der(&self.certificate.subject_der).map_err(encoding)
+    }
+
+    fn key_id(&self) -> Vec<u8> {
+        self.certificate.subject_key_id.clone().unwrap_or_else(|| key_id(&self.certificate.public_key))
+    }
+
+    fn outlives(&self, validity: Validity, key: &dyn Signer) -> Result<(), NotIssued> {
+        let (expected, came) = (self.key_hash(), key.public_key().hash());
+        if expected != came {
+            return Err(NotIssued::WrongKey { expected, came });
+        }
+        if validity.not_after > self.certificate.not_after {
+            let (issuer, asked) = (self.certificate.not_after, validity.not_after);
+            return Err(NotIssued::IssuerTooShort { issuer, asked });
+        }
+        Ok(())
+    }
+}
+
+/// RFC 7093 §2 method 1: the leftmost 160 bits of the key's SHA-256.
+fn key_id(public_key: &PublicKey) -> Vec<u8> {
+    public_key.hash().as_bytes()[..20].to_vec()
+}
+
+fn sign(
+    profile: impl BuilderProfile,
+    serial: Serial,
+    validity: Validity,
+    subject_key: &PublicKey,
+    key: &dyn Signer,
+) -> Result<Vec<u8>, NotIssued> {
+    let serial = SerialNumber::new(serial.significant()).map_err(encoding)?;
+    let validity = x509_cert::time::Validity::new(time(validity.not_before)?, time(validity.not_after)?);
+    let spki = SubjectPublicKeyInfoOwned::from_der(subject_key.spki_der()).map_err(encoding)?;
+    let signing = Signing::new(key)?;
+    let mut builder = CertificateBuilder::new(profile, serial, validity, spki).map_err(encoding)?;
+    let tbs = builder.finalize(&signing).map_err(encoding)?;
+    let signature = bit_string(&key.sign(&tbs).map_err(NotIssued::Signing)?)?;
+    builder.assemble(signature, &signing).map_err(encoding)?.to_der().map_err(encoding)
+}
+
+fn time(at: UnixTime) -> Result<Time, NotIssued> {
+    let secs = u64::try_from(at.secs()).map_err(|_| NotIssued::Time { at })?;
+    let time = der::asn1::GeneralizedTime::from_unix_duration(Duration::from_secs(secs));
+    // The builder turns it into UTCTime up to 2049 (RFC 5280 4.1.2.5).
+    time.map(Time::GeneralTime).map_err(|_| NotIssued::Time { at })
+}
+
+/// The name `CN=text`, escaped as RFC 4514 wants.
+pub(crate) fn common_name(text: &str) -> Result<Name, NotIssued> {
+    let escaped: String = text
+        .chars()
+        .flat_map(|c| if r#",+"\<>;=#/"#.contains(c) { vec!['\\', c] } else { vec![c] })
+        .collect();
+    Name::from_str(&format!("CN={escaped}")).map_err(encoding)
+}
+
+pub(crate) fn bit_string(bytes: &[u8]) -> Result<BitString, NotIssued> {
+    BitString::from_bytes(bytes).map_err(encoding)
+}
+
+fn encoding(error: impl std::fmt::Display) -> NotIssued {
+    NotIssued::Encoding { why: error.to_string() }
+}
+
+struct CaProfile<'a> {
+    plan: &'a CaPlan,
+    subject: Name,
+    issuer: Name,
+    authority: Vec<u8>,
+}
+
+impl BuilderProfile for CaProfile<'_> {
+    fn get_issuer(&self, _subject: &Name) -> Name {
+        self.issuer.clone()
+    }
+
+    fn get_subject(&self) -> Name {
+        self.subject.clone()
+    }
+
+    fn build_extensions(
+        &self,
+        spk: SubjectPublicKeyInfoRef<'_>,
+        _issuer_spk: SubjectPublicKeyInfoRef<'_>,
+        tbs: &TbsCertificate,
+    ) -> x509_cert::builder::Result<Vec<Extension>> {
+        let uri = GeneralName::UniformResourceIdentifier(Ia5String::new(&self.plan.cluster.uri())?);
+        let mut extensions = Extensions::new(tbs);
+        extensions.add(&BasicConstraints { ca: true, path_len_constraint: self.plan.path_len })?;
+        extensions.add(&KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign))?;
+        extensions.add(&SubjectAltName(vec![uri]))?;
+        extensions.add_key_ids(spk, &self.authority)?;
+        Ok(extensions.list)
+    }
+}
+
+struct LeafProfile<'a> {
+    plan: &'a LeafPlan,
+    subject: Name,
+    issuer: Name,
+    authority: Vec<u8>,
+}
+
+impl BuilderProfile for LeafProfile<'_> {
+    fn get_issuer(&self, _subject: &Name) -> Name {
+        self.issuer.clone()
+    }
+
+    fn get_subject(&self) -> Name {
+        self.subject.clone()
+    }
+
+    fn build_extensions(
+        &self,
+        spk: SubjectPublicKeyInfoRef<'_>,
+        _issuer_spk: SubjectPublicKeyInfoRef<'_>,
+        tbs: &TbsCertificate,
+    ) -> x509_cert::builder::Result<Vec<Extension>> {
+        let identity = Ia5String::new(&self.plan.identity.to_string())?;
+        let mut names = vec![GeneralName::UniformResourceIdentifier(identity)];
+        for san in &self.plan.sans {
+            names.push(match san {
+                San::Dns(name) => GeneralName::DnsName(Ia5String::new(name)?),
+                San::Ip(ip) => GeneralName::from(*ip),
+            });
+        }
+        let usage = Usage::of_role(self.plan.identity.role);
+        let server = usage.server.then_some(rfc5280::ID_KP_SERVER_AUTH);
+        let client = usage.client.then_some(rfc5280::ID_KP_CLIENT_AUTH);
+        let mut extensions = Extensions::new(tbs);
+        extensions.add(&BasicConstraints { ca: false, path_len_constraint: None })?;
+        extensions.add(&KeyUsage(KeyUsages::DigitalSignature.into()))?;
+        extensions.add(&ExtendedKeyUsage(server.into_iter().chain(client).collect()))?;
+        extensions.add(&SubjectAltName(names))?;
+        extensions.add_key_ids(spk, &self.authority)?;
+        Ok(extensions.list)
+    }
+}
+
+/// The extensions of a certificate under construction.
+struct Extensions<'a> {
+    tbs: &'a TbsCertificate,
+    list: Vec<Extension>,
+}
+
+impl<'a> Extensions<'a> {
+    fn new(tbs: &'a TbsCertificate) -> Extensions<'a> {
+        Extensions { tbs, list: Vec::new() }
+    }
+
+    fn add<E: ToExtension<Error = der::Error>>(&mut self, extension: E) -> Result<(), der::Error> {
+        let extension = extension.to_extension(self.tbs.subject(), &self.list)?;
+        self.list.push(extension);
+        Ok(())
+    }
+
+    fn add_key_ids(
+        &mut self,
+        subject: SubjectPublicKeyInfoRef<'_>,
+        authority: &[u8],
+    ) -> Result<(), der::Error> {
+        let subject_id = Sha256::of(&subject.to_der()?);
+        self.add(&SubjectKeyIdentifier(OctetString::new(&subject_id.as_bytes()[..20])?))?;
+        let key_identifier = Some(OctetString::new(authority)?);
+        self.add(&AuthorityKeyIdentifier { key_identifier, ..AuthorityKeyIdentifier::default() })
+    }
+}
+
+/// A [`Signer`] as the builders of `x509-cert` want to see one. They only ask it for identifiers; the
+/// signature itself is made by the caller.
+pub(crate) struct Signing {
+    spki: SubjectPublicKeyInfoOwned,
+    algorithm: AlgorithmIdentifierOwned,
+}
+
+impl Signing {
+    pub(crate) fn new(key: &dyn Signer) -> Result<Signing, NotIssued> {
+        let public_key = key.public_key();
+        let spki = SubjectPublicKeyInfoOwned::from_der(public_key.spki_der()).map_err(encoding)?;
+        let (oid, parameters) = match public_key.key_type() {
+            KeyType::P256 => (rfc5912::ECDSA_WITH_SHA_256, None),
+            KeyType::P384 => (rfc5912::ECDSA_WITH_SHA_384, None),
+            KeyType::Ed25519 => (rfc8410::ID_ED_25519, None),
+            // RFC 4055 §5: the parameters of the RSA algorithms are NULL, not absent.
+            KeyType::Rsa(_) => (rfc5912::SHA_256_WITH_RSA_ENCRYPTION, Some(Any::from(Null))),
+        };
+        Ok(Signing { spki, algorithm: AlgorithmIdentifierOwned { oid, parameters } })
+    }
+}
+
+/// The public half, as the builders ask for it.
+#[derive(Clone)]
+pub(crate) struct Verifying(SubjectPublicKeyInfoOwned);
+
+impl EncodePublicKey for Verifying {
+    fn to_public_key_der(&self) -> spki::Result<der::Document> {
+        Ok(der::Document::encode_msg(&self.0)?)
+    }
+}
+
+impl signature::Keypair for Signing {
+    type VerifyingKey = Verifying;
+
+    fn verifying_key(&self) -> Verifying {
+        Verifying(self.spki.clone())
+    }
+}
+
+impl DynSignatureAlgorithmIdentifier for Signing {
+    fn signature_algorithm_identifier(&self) -> spki::Result<AlgorithmIdentifierOwned> {
+        Ok(self.algorithm.clone())
+    }
+}
+
+/// A certificate that was not issued.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotIssued {
+    /// The issuer ends before what it should sign.
+    #[error("the issuer ends before the certificate it should sign")]
+    IssuerTooShort {
+        /// The issuer's last moment.
+        issuer: UnixTime,
+        /// The last moment asked for.
+        asked: UnixTime,
+    },
+    /// The key is not the issuer's.
+    #[error("the signing key is not the issuer's")]
+    WrongKey {
+        /// The issuer's key.
+        expected: Sha256,
+        /// The key that was to sign.
+        came: Sha256,
+    },
+    /// The issuer's certificate is not a CA's.
+    #[error("the issuer's certificate is not a CA certificate")]
+    NotACa,
+    /// The issuer's certificate cannot be read.
+    #[error("the issuer's certificate cannot be read")]
+    Certificate(#[source] BadCertificate),
+    /// More names than a certificate may carry.
+    #[error("{came} names, at most 100 are allowed in one certificate")]
+    TooManyNames {
+        /// How many were asked for.
+        came: usize,
+    },
+    /// A moment that a certificate cannot state.
+    #[error("{at} cannot be stated in a certificate")]
+    Time {
+        /// The moment.
+        at: UnixTime,
+    },
+    /// What was planned cannot be encoded.
+    #[error("the certificate cannot be encoded: {why}")]
+    Encoding {
+        /// What is wrong.
+        why: String,
+    },
+    /// The key could not sign.
+    #[error("the certificate could not be signed")]
+    Signing(#[source] SigningFailed),
+}
+
+impl Explain for NotIssued {
+    fn explain(&self) -> Explanation {
+        match self {
+            NotIssued::IssuerTooShort { issuer, asked } => {
+                Explanation::new(code::ISSUER_TOO_SHORT, self.to_string())
+                    .fact("issuer ends", issuer)
+                    .fact("asked for", asked)
+            }
+            NotIssued::WrongKey { expected, came } => {
+                Explanation::new(code::KEY_MISMATCH, self.to_string()).halves(expected, came)
+            }
+            NotIssued::Certificate(bad) => bad.explain(),
+            NotIssued::Signing(failed) => failed.explain(),
+            NotIssued::TooManyNames { .. } => Explanation::new(code::OUT_OF_BOUNDS, self.to_string()),
+            NotIssued::NotACa => Explanation::new(code::NOT_A_LEAF, self.to_string()),
+            NotIssued::Time { .. } | NotIssued::Encoding { .. } => {
+                Explanation::new(code::BAD_ENCODING, self.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The words and the arithmetic of certificates: names, keys, issuing, verifying, explaining.
+//!
+//! Pure: no clock, no files, no sockets. Time, serial numbers and lifetimes are arguments, so issuing
+//! as a library is a first-class use:
+//!
+//! ```
+//! use certus_pki::{CaPlan, ClusterName, Issuer, KeyType, PrivateKey, Serial, UnixTime, Validity};
+//!
+//! let now = UnixTime::from_secs(1_800_000_000);
+//! let key = PrivateKey::generate(KeyType::P256)?;
+//! let plan = CaPlan::root(
+//!     &"prod".parse::<ClusterName>()?,
+//!     Validity::starting(now, certus_pki::defaults::ROOT_LIFETIME),
+//! );
+//! let root = Issuer::self_signed(&plan, Serial::from_random([7; 16]), &key)?;
+//! assert_eq!(root.subject(), "CN=prod root");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod bundle;
+pub mod cert;
+pub mod code;
+pub mod csr;
+pub mod defaults;
+pub mod explain;
+mod hash;
+pub mod issue;
+pub mod key;
+pub mod name;
+pub mod pem;
+pub mod renewal;
+pub mod revoke;
+mod san;
+mod serial;
+pub mod time;
+pub mod token;
+pub mod verify;
+
+pub use bundle::{Bundle, Change, Delta, Directive, Epoch, IssuerRef, Root};
+pub use cert::Certificate;
+pub use code::Code;
+pub use csr::Csr;
+pub use explain::{Explain, Explanation};
+pub use hash::Sha256;
+pub use issue::{CaPlan, Issuer, LeafPlan, Usage, Validity};
+pub use key::{KeyType, PrivateKey, PublicKey, Signer};
+pub use name::{ClusterName, Grant, IdPattern, NodeId, Role, SpiffeId};
+pub use revoke::{CertId, Reason, Revocation};
+pub use san::San;
+pub use serial::Serial;
+pub use time::{Lifetime, UnixTime};
+pub use token::{JoinToken, TokenId};
+pub use verify::{Accept, Peer, Purpose, Rejection, verify_peer};

@@ -1,0 +1,409 @@
+//! Verifying a peer: one function that every handshake, full or resumed, ends with (I11).
+//!
+//! Signatures and paths are checked by webpki; what it does not know is checked here: the validity of
+//! roots, that the issuer is one of the cluster's, revocation, and the identity.
+
+use rustls_pki_types::CertificateDer;
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, anchor_from_trusted_cert};
+
+use crate::bundle::Bundle;
+use crate::cert::{BadCertificate, Certificate, NoIdentity};
+use crate::code;
+use crate::explain::{Explain, Explanation};
+use crate::hash::Sha256;
+use crate::name::{ClusterName, IdPattern, SpiffeId};
+use crate::revoke::{CertId, Reason};
+use crate::san::San;
+use crate::serial::Serial;
+use crate::time::UnixTime;
+
+/// A chain is a leaf, an issuer and a root, and at most this much beside it (bridges of a rotation).
+pub const CHAIN_MAX: usize = 8;
+
+/// Which side of the connection the peer is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The peer accepted the connection.
+    Server,
+    /// The peer opened it.
+    Client,
+}
+
+/// Which verified peers are accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accept {
+    patterns: Vec<IdPattern>,
+}
+
+impl Accept {
+    /// Peers that match one of these; with none, nobody.
+    pub fn only(patterns: Vec<IdPattern>) -> Accept {
+        Accept { patterns }
+    }
+
+    /// Every identity of `cluster`.
+    pub fn cluster(cluster: ClusterName) -> Accept {
+        Accept { patterns: vec![IdPattern { cluster, role: None, id: None }] }
+    }
+
+    /// Whether `identity` is accepted.
+    pub fn check(&self, identity: &SpiffeId) -> Result<(), Rejection> {
+        if self.patterns.iter().any(|pattern| pattern.matches(identity)) {
+            return Ok(());
+        }
+        let expected = match &self.patterns[..] {
+            [] => "nobody: no identity is allowed here".to_owned(),
+            patterns => patterns.iter().map(IdPattern::to_string).collect::<Vec<_>>().join(" or "),
+        };
+        Err(Rejection::NotAllowed { came: identity.clone(), expected })
+    }
+}
+
+/// Who a peer is, once verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its identity.
+    pub identity: SpiffeId,
+    /// Its DNS names and addresses.
+    pub sans: Vec<San>,
+    /// Its certificate.
+    pub cert: CertId,
+    /// SHA-256 of its key's SubjectPublicKeyInfo.
+    pub key_hash: Sha256,
+    /// SHA-256 of its certificate.
+    pub fingerprint: Sha256,
+    /// Its certificate's last moment.
+    pub not_after: UnixTime,
+    /// The last moment of its whole chain, root included: afterwards it must not stay connected.
+    pub chain_not_after: UnixTime,
+}
+
+/// Verifies the chain a peer presented, leaf first, against what is trusted now.
+///
+/// # Errors
+/// A [`Rejection`] that holds both halves of the comparison that failed.
+pub fn verify_peer<C: AsRef<[u8]>>(
+    chain: &[C],
+    bundle: &Bundle,
+    now: UnixTime,
+    purpose: Purpose,
+) -> Result<Peer, Rejection> {
+    let (leaf_der, rest) = chain.split_first().ok_or(Rejection::NoCertificate)?;
+    if chain.len() > CHAIN_MAX {
+        return Err(Rejection::ChainTooLong { came: chain.len() });
+    }
+    let leaf = Certificate::from_der(leaf_der.as_ref()).map_err(Rejection::Certificate)?;
+    in_time("the certificate", leaf.not_before, leaf.not_after, now)?;
+    let path = verify_path(leaf_der.as_ref(), rest, bundle, now, purpose).map_err(|error| match error {
+        PathError::Webpki(error) => rejection(error, &leaf, rest, bundle, now, purpose),
+        PathError::Other(rejection) => rejection,
+    })?;
+    if leaf.is_ca || !leaf.digital_signature {
+        return Err(Rejection::NotALeaf { is_ca: leaf.is_ca });
+    }
+    let cert = CertId { issuer: path.issuer, serial: leaf.serial };
+    if !bundle.has_issuer(&path.issuer) {
+        return Err(Rejection::IssuerNotActive { issuer: path.issuer });
+    }
+    if let Some(revocation) = bundle.revocation(&cert) {
+        let (at, reason) = (revocation.at, revocation.reason);
+        return Err(Rejection::Revoked { serial: leaf.serial, at, reason });
+    }
+    let identity = leaf.identity().map_err(Rejection::NoIdentity)?;
+    if identity.cluster != *bundle.cluster() {
+        return Err(Rejection::WrongCluster { came: identity, expected: bundle.cluster().clone() });
+    }
+    Ok(Peer {
+        identity,
+        cert,
+        key_hash: leaf.key_hash(),
+        fingerprint: leaf.fingerprint(),
+        not_after: leaf.not_after,
+        chain_not_after: path.not_after.min(leaf.not_after),
+        sans: leaf.sans,
+    })
+}
+
+/// What a verified path adds to its leaf.
+struct Path {
+    issuer: Sha256,
+    not_after: UnixTime,
+}
+
+enum PathError {
+    Webpki(Error),
+    Other(Rejection),
+}
+
+fn verify_path<C: AsRef<[u8]>>(
+    leaf: &[u8],
+    rest: &[C],
+    bundle: &Bundle,
+    now: UnixTime,
+    purpose: Purpose,
+) -> Result<Path, PathError> {
+    let leaf = CertificateDer::from(leaf);
+    let leaf = EndEntityCert::try_from(&leaf).map_err(PathError::Webpki)?;
+    let rest: Vec<CertificateDer<'_>> = rest.iter().map(|der| CertificateDer::from(der.as_ref())).collect();
+    // Roots that have ended are not anchors: webpki does not look at an anchor's validity.
+    let live: Vec<_> = bundle.roots().iter().filter(|root| root.valid_at(now)).collect();
+    let ders: Vec<CertificateDer<'_>> = live.iter().map(|root| CertificateDer::from(root.der())).collect();
+    let anchors = ders.iter().map(anchor_from_trusted_cert).collect::<Result<Vec<_>, _>>();
+    let anchors = anchors.map_err(PathError::Webpki)?;
+    let usage = match purpose {
+        Purpose::Server => KeyUsage::server_auth(),
+        Purpose::Client => KeyUsage::client_auth(),
+    };
+    let at = std::time::Duration::from_secs(u64::try_from(now.secs()).unwrap_or(0));
+    let at = rustls_pki_types::UnixTime::since_unix_epoch(at);
+    let path = leaf
+        .verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &rest, at, usage, None, None)
+        .map_err(PathError::Webpki)?;
+    let anchor = path.anchor().subject_public_key_info.as_ref();
+    let root = live
+        .iter()
+        .zip(&anchors)
+        .find(|(_, known)| known.subject_public_key_info.as_ref() == anchor)
+        .map(|(root, _)| *root)
+        .ok_or(PathError::Webpki(Error::UnknownIssuer))?;
+    let mut issuer = root.key_hash();
+    let mut not_after = root.not_after();
+    for (place, above) in path.intermediate_certificates().enumerate() {
+        let above = Certificate::from_der(&above.der())
+            .map_err(|error| PathError::Other(Rejection::Certificate(error)))?;
+        if place == 0 {
+            issuer = above.key_hash();
+        }
+        not_after = not_after.min(above.not_after);
+    }
+    Ok(Path { issuer, not_after })
+}
+
+fn in_time(what: &'static str, from: UnixTime, to: UnixTime, now: UnixTime) -> Result<(), Rejection> {
+    if now < from {
+        Err(Rejection::NotYetValid { what, now, not_before: from })
+    } else if now > to {
+        Err(Rejection::Expired { what, now, not_after: to })
+    } else {
+        Ok(())
+    }
+}
+
+/// What webpki's error means to a person, with what it compared.
+fn rejection<C: AsRef<[u8]>>(
+    error: Error,
+    leaf: &Certificate,
+    rest: &[C],
+    bundle: &Bundle,
+    now: UnixTime,
+    purpose: Purpose,
+) -> Rejection {
+    let above = || rest.iter().filter_map(|der| Certificate::from_der(der.as_ref()).ok());
+    match error {
+        Error::CertExpired { .. } | Error::CertNotValidYet { .. } => above()
+            .find_map(|ca| in_time("an issuer in the chain", ca.not_before, ca.not_after, now).err())
+            .unwrap_or(Rejection::Expired { what: "the chain", now, not_after: leaf.not_after }),
+        Error::UnknownIssuer => {
+            let ended = bundle
+                .roots()
+                .iter()
+                .find(|root| !root.valid_at(now) && above().any(|ca| ca.key_hash() == root.key_hash()));
+            if let Some(root) = ended {
+                let gone = in_time("the root", root.not_before(), root.not_after(), now);
+                return gone.err().unwrap_or(Rejection::NoCertificate);
+            }
+            let top = above().last();
+            Rejection::UnknownAuthority {
+                came: top.as_ref().map_or_else(|| leaf.issuer.clone(), |ca| ca.issuer.clone()),
+                key: top.filter(|ca| ca.issuer_der == ca.subject_der).map(|ca| ca.key_hash()),
+                expected: bundle.roots().iter().map(crate::bundle::Root::key_hash).collect(),
+            }
+        }
+        Error::InvalidSignatureForPublicKey => Rejection::BadSignature,
+        Error::RequiredEkuNotFoundContext(_) => Rejection::WrongPurpose { needed: purpose },
+        Error::CaUsedAsEndEntity => Rejection::NotALeaf { is_ca: true },
+        other => Rejection::Path { why: format!("{other:?}") },
+    }
+}
+
+/// Why a peer's certificate is refused. The peer learns only the TLS alert.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The chain leads to a root that is not trusted.
+    #[error("the certificate is from an authority that is not trusted here")]
+    UnknownAuthority {
+        /// The name its chain leads to.
+        came: String,
+        /// The key of the root it sent, if it sent one.
+        key: Option<Sha256>,
+        /// The roots that are trusted.
+        expected: Vec<Sha256>,
+    },
+    /// Its time is over.
+    #[error("{what} expired {}", .not_after.relative_to(*.now))]
+    Expired {
+        /// Which part of the chain.
+        what: &'static str,
+        /// The time it was compared with.
+        now: UnixTime,
+        /// Its last moment.
+        not_after: UnixTime,
+    },
+    /// Its time has not come.
+    #[error("{what} becomes valid {}", .not_before.relative_to(*.now))]
+    NotYetValid {
+        /// Which part of the chain.
+        what: &'static str,
+        /// The time it was compared with.
+        now: UnixTime,
+        /// Its first moment.
+        not_before: UnixTime,
+    },
+    /// None was sent.
+    #[error("the peer sent no certificate")]
+    NoCertificate,
+    /// It was revoked.
+    #[error("the certificate was revoked ({reason})")]
+    Revoked {
+        /// Which certificate.
+        serial: Serial,
+        /// Since when.
+        at: UnixTime,
+        /// Why.
+        reason: Reason,
+    },
+    /// Its issuer is not one of the cluster's.
+    #[error("the certificate's issuer is not an active issuer of the cluster")]
+    IssuerNotActive {
+        /// The issuer's key.
+        issuer: Sha256,
+    },
+    /// Another cluster's.
+    #[error("the certificate names another cluster")]
+    WrongCluster {
+        /// Who it is.
+        came: SpiffeId,
+        /// The cluster it should be of.
+        expected: ClusterName,
+    },
+    /// Not one of those accepted here.
+    #[error("{came} is not accepted here")]
+    NotAllowed {
+        /// Who it is.
+        came: SpiffeId,
+        /// Who is accepted.
+        expected: String,
+    },
+    /// Not for this side of a connection.
+    #[error("the certificate may not be used by a TLS {}", match .needed { Purpose::Server => "server", Purpose::Client => "client" })]
+    WrongPurpose {
+        /// The side the peer is on.
+        needed: Purpose,
+    },
+    /// No single identity.
+    #[error("the certificate carries no identity")]
+    NoIdentity(#[source] NoIdentity),
+    /// A CA's certificate, or one whose key may not sign.
+    #[error("the certificate is not a leaf that may sign handshakes")]
+    NotALeaf {
+        /// Whether it is a CA's.
+        is_ca: bool,
+    },
+    /// A forged chain.
+    #[error("a signature in the chain does not verify")]
+    BadSignature,
+    /// Not readable.
+    #[error("a certificate in the chain cannot be read")]
+    Certificate(#[source] BadCertificate),
+    /// More certificates than a chain may have.
+    #[error("the chain has {came} certificates, at most {CHAIN_MAX} are read")]
+    ChainTooLong {
+        /// How many came.
+        came: usize,
+    },
+    /// A rule of RFC 5280 6 is broken.
+    #[error("the chain breaks a rule of path validation: {why}")]
+    Path {
+        /// Which one, in webpki's words.
+        why: String,
+    },
+}
+
+impl Rejection {
+    /// The fixed word by which metrics count it.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Rejection::UnknownAuthority { .. } => "unknown_authority",
+            Rejection::Expired { .. } => "expired",
+            Rejection::NotYetValid { .. } => "not_yet_valid",
+            Rejection::NoCertificate => "no_certificate",
+            Rejection::Revoked { .. } => "revoked",
+            Rejection::IssuerNotActive { .. } => "issuer_not_active",
+            Rejection::WrongCluster { .. } => "wrong_cluster",
+            Rejection::NotAllowed { .. } => "not_allowed",
+            Rejection::WrongPurpose { .. } => "wrong_purpose",
+            Rejection::NoIdentity(_) => "no_identity",
+            Rejection::NotALeaf { .. } => "not_a_leaf",
+            Rejection::BadSignature => "bad_signature",
+            Rejection::Certificate(_) | Rejection::ChainTooLong { .. } | Rejection::Path { .. } => {
+                "malformed"
+            }
+        }
+    }
+}
+
+impl Explain for Rejection {
+    fn explain(&self) -> Explanation {
+        let new = |code| Explanation::new(code, self.to_string());
+        match self {
+            Rejection::UnknownAuthority { came, key, expected } => {
+                let expected: Vec<String> = expected.iter().map(Sha256::short).collect();
+                let came = key.map_or_else(|| came.clone(), |key| format!("{came} ({})", key.short()));
+                new(code::UNKNOWN_AUTHORITY)
+                    .halves(format!("root {}", expected.join(" or ")), came)
+                    .hint("the peer belongs to another CA, or joined a cluster that was founded anew")
+            }
+            Rejection::Expired { now, not_after, .. } => new(code::EXPIRED)
+                .fact("now", now)
+                .fact("not after", not_after)
+                .hint("see why it was not renewed: certus cert info, and the log of the peer"),
+            Rejection::NotYetValid { now, not_before, .. } => new(code::NOT_YET_VALID)
+                .fact("now", now)
+                .fact("not before", not_before)
+                .hint("one of the two clocks is wrong: compare `date -u` on both machines"),
+            Rejection::NoCertificate => new(code::NO_CERTIFICATE)
+                .halves("a certificate of this cluster", "none")
+                .hint("connect through a certus peer, or give your client its certificate and key"),
+            Rejection::Revoked { serial, at, .. } => new(code::REVOKED)
+                .fact("serial", serial)
+                .fact("revoked", at)
+                .hint("certus token create --id ID --replace admits the node again with a new key"),
+            Rejection::IssuerNotActive { issuer } => new(code::ISSUER_NOT_ACTIVE)
+                .halves("an active issuer", issuer.short())
+                .hint("the peer must renew: certus cert rotate --node ID"),
+            Rejection::WrongCluster { came, expected } => {
+                new(code::WRONG_CLUSTER).halves(format!("spiffe://{expected}/*"), came)
+            }
+            Rejection::NotAllowed { came, expected } => new(code::NOT_ALLOWED)
+                .halves(expected, came)
+                .hint("add the identity to `allow` of the listener, or to `id` of the peer"),
+            Rejection::WrongPurpose { needed } => new(code::WRONG_PURPOSE).halves(
+                match needed {
+                    Purpose::Server => "extended key usage serverAuth",
+                    Purpose::Client => "extended key usage clientAuth",
+                },
+                "a certificate without it",
+            ),
+            Rejection::NoIdentity(_) => new(code::NO_IDENTITY)
+                .halves("one URI name spiffe://CLUSTER/ROLE/ID", "none, several, or another form"),
+            Rejection::NotALeaf { is_ca } => new(code::NOT_A_LEAF).halves(
+                "CA:false and digitalSignature",
+                if *is_ca { "CA:true" } else { "key usage without digitalSignature" },
+            ),
+            Rejection::BadSignature => new(code::BAD_SIGNATURE)
+                .hint("the chain was altered, or a certificate was combined with another's issuer"),
+            Rejection::Certificate(bad) => bad.explain(),
+            Rejection::ChainTooLong { .. } | Rejection::Path { .. } => new(code::MALFORMED_CERTIFICATE),
+        }
+    }
+}
