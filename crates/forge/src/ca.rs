@@ -62,11 +62,7 @@ impl Ca {
 
     /// A self-signed root valid from `not_before` to `not_after`, in Unix seconds.
     pub fn root_valid(name: &str, not_before: i64, not_after: i64) -> Self {
-        Self::root_from(&CaSpec {
-            not_before,
-            not_after,
-            ..CaSpec::named(name)
-        })
+        Self::root_from(&CaSpec { not_before, not_after, ..CaSpec::named(name) })
     }
 
     /// A self-signed root as described.
@@ -77,11 +73,7 @@ impl Ca {
     /// A self-signed root as described over a key that exists already.
     pub fn root_with_key(spec: &CaSpec, key: Key) -> Self {
         let params = ca_params(spec);
-        let der = params
-            .self_signed(&key.0)
-            .expect("self-signed")
-            .der()
-            .to_vec();
+        let der = params.self_signed(&key.0).expect("self-signed").der().to_vec();
         Self {
             pem: crate::pem("CERTIFICATE", &der),
             root_der: der.clone(),
@@ -95,10 +87,7 @@ impl Ca {
     /// An intermediate with a P-256 key, valid in any test. Signs one even where this CA's own path
     /// length forbids it.
     pub fn intermediate(&self, name: &str, pathlen: u8) -> Self {
-        self.intermediate_from(&CaSpec {
-            pathlen: Some(pathlen),
-            ..CaSpec::named(name)
-        })
+        self.intermediate_from(&CaSpec { pathlen: Some(pathlen), ..CaSpec::named(name) })
     }
 
     /// An intermediate as described.
@@ -106,9 +95,7 @@ impl Ca {
         let key = Key::generate(spec.key_type);
         let params = ca_params(spec);
         let der = self.sign(params.clone(), &key);
-        let chain_der = std::iter::once(der.clone())
-            .chain(self.chain_der.clone())
-            .collect();
+        let chain_der = std::iter::once(der.clone()).chain(self.chain_der.clone()).collect();
         Self {
             pem: crate::pem("CERTIFICATE", &der),
             der,
@@ -150,11 +137,7 @@ impl Ca {
     fn sign(&self, mut params: CertificateParams, key: &Key) -> Vec<u8> {
         params.use_authority_key_identifier_extension = true;
         let issuer = Issuer::from_params(&self.params, &self.key.0);
-        params
-            .signed_by(&key.0, &issuer)
-            .expect("signed")
-            .der()
-            .to_vec()
+        params.signed_by(&key.0, &issuer).expect("signed").der().to_vec()
     }
 }
 

@@ -17,14 +17,8 @@ pub fn signature(der: &[u8]) -> Vec<u8> {
 ///
 /// Panics if the lengths differ (the DER would no longer parse) or if `from` does not occur.
 pub fn replaced(der: &[u8], from: &str, to: &str) -> Vec<u8> {
-    assert_eq!(
-        from.len(),
-        to.len(),
-        "equal lengths keep the DER well-formed"
-    );
-    let at = der
-        .windows(from.len())
-        .position(|window| window == from.as_bytes());
+    assert_eq!(from.len(), to.len(), "equal lengths keep the DER well-formed");
+    let at = der.windows(from.len()).position(|window| window == from.as_bytes());
     let at = at.unwrap_or_else(|| panic!("{from:?} does not occur in the DER"));
     let mut bad = der.to_vec();
     bad[at..at + to.len()].copy_from_slice(to.as_bytes());

@@ -80,16 +80,7 @@ impl Csr {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         }
-        let der = params
-            .serialize_request(&key.0)
-            .expect("a request")
-            .der()
-            .to_vec();
-        Self {
-            pem: crate::pem("CERTIFICATE REQUEST", &der),
-            der,
-            key,
-            params,
-        }
+        let der = params.serialize_request(&key.0).expect("a request").der().to_vec();
+        Self { pem: crate::pem("CERTIFICATE REQUEST", &der), der, key, params }
     }
 }

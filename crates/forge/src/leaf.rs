@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
 };
 
 use crate::{Key, KeyType, NOT_AFTER, NOT_BEFORE};
@@ -73,10 +72,7 @@ impl LeafSpec {
 
     /// The same with one URI name: the shape of every leaf a Certus cluster issues.
     pub fn spiffe(cn: &str, uri: &str) -> Self {
-        Self {
-            uris: vec![uri.to_owned()],
-            ..Self::named(cn)
-        }
+        Self { uris: vec![uri.to_owned()], ..Self::named(cn) }
     }
 }
 
@@ -101,19 +97,14 @@ pub struct Leaf {
 
 impl Leaf {
     pub(crate) fn assemble(der: Vec<u8>, key: Key, issuers: &[Vec<u8>]) -> Self {
-        let chain_der: Vec<_> = std::iter::once(der.clone())
-            .chain(issuers.iter().cloned())
-            .collect();
+        let chain_der: Vec<_> = std::iter::once(der.clone()).chain(issuers.iter().cloned()).collect();
         Self {
             pem: crate::pem("CERTIFICATE", &der),
             der,
             key_pkcs8_der: key.pkcs8_der(),
             key_pem: key.pem(),
             key,
-            chain_pem: chain_der
-                .iter()
-                .map(|c| crate::pem("CERTIFICATE", c))
-                .collect(),
+            chain_pem: chain_der.iter().map(|c| crate::pem("CERTIFICATE", c)).collect(),
             chain_der,
         }
     }
@@ -122,11 +113,7 @@ impl Leaf {
 /// A certificate signed by its own key: an identity nobody vouches for.
 pub fn self_signed(spec: &LeafSpec) -> Leaf {
     let key = Key::generate(spec.key_type);
-    let der = params(spec)
-        .self_signed(&key.0)
-        .expect("self-signed")
-        .der()
-        .to_vec();
+    let der = params(spec).self_signed(&key.0).expect("self-signed").der().to_vec();
     Leaf::assemble(der, key, &[])
 }
 
