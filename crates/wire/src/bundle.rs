@@ -36,13 +36,15 @@ pub fn bundle_from_wire(bundle: &v1::Bundle) -> Result<Bundle, Malformed> {
     ))
 }
 
-/// What an admitted or renewed node was given: its chain, leaf first, and the bundle.
-pub fn credentials_from_wire(credentials: &v1::Credentials) -> Result<(Vec<Vec<u8>>, Bundle), Malformed> {
+/// What an admitted or renewed node was given: its chain, leaf first, and, where it joined, the bundle.
+pub fn credentials_from_wire(
+    credentials: &v1::Credentials,
+) -> Result<(Vec<Vec<u8>>, Option<Bundle>), Malformed> {
     if credentials.chain.len() < 2 {
         return Err(Malformed::Missing { field: "chain of leaf and issuer" });
     }
-    let bundle = credentials.bundle.as_ref().ok_or(Malformed::Missing { field: "bundle" })?;
-    Ok((credentials.chain.clone(), bundle_from_wire(bundle)?))
+    let bundle = credentials.bundle.as_ref().map(bundle_from_wire).transpose()?;
+    Ok((credentials.chain.clone(), bundle))
 }
 
 impl From<&Delta> for v1::Delta {
