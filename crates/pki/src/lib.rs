@@ -28,6 +28,7 @@ pub mod issue;
 pub mod key;
 pub mod name;
 pub mod pem;
+pub mod pin;
 pub mod renewal;
 pub mod revoke;
 mod san;

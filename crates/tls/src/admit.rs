@@ -1,0 +1,132 @@
+//! Admission: the one function that every handshake, full or resumed, ends with (I11).
+//!
+//! It checks the peer's chain against the newest snapshot and policy, registers the connection, and
+//! checks again if either moved meanwhile. Only then may a byte reach the application.
+
+use std::sync::{Arc, Mutex};
+
+use certus_pki::verify::verify_peer;
+use certus_pki::{Accept, Peer, Purpose, Rejection};
+
+use crate::credentials::{Credentials, Snapshot};
+use crate::lock;
+use crate::registry::{Admitted, CutRecord, EndId, Registered};
+use crate::stream::PeerIdentity;
+use crate::verifier::Notes;
+
+/// What stands between peers and one listener or dialer: whom it trusts, and whom of those it accepts.
+pub(crate) struct Gate {
+    pub(crate) credentials: Credentials,
+    accept: Mutex<Arc<Accept>>,
+    /// Which side of the connection its peers are on.
+    purpose: Purpose,
+    /// Whether peers without a certificate pass.
+    anonymous: bool,
+    end: EndId,
+}
+
+/// What one judgement was made by.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) accept: Arc<Accept>,
+}
+
+impl View {
+    fn same(&self, other: &View) -> bool {
+        Arc::ptr_eq(&self.snapshot, &other.snapshot) && Arc::ptr_eq(&self.accept, &other.accept)
+    }
+}
+
+/// What a finished handshake says of the peer.
+pub(crate) struct Finished {
+    /// The peer's chain; rustls restores it on resumption.
+    pub(crate) chain: Vec<Vec<u8>>,
+    pub(crate) resumed: bool,
+    pub(crate) notes: Notes,
+}
+
+impl Gate {
+    pub(crate) fn new(credentials: Credentials, accept: Accept, purpose: Purpose, anonymous: bool) -> Gate {
+        let end = credentials.registry().new_end();
+        Gate { credentials, accept: Mutex::new(Arc::new(accept)), purpose, anonymous, end }
+    }
+
+    /// The newest trust and policy.
+    pub(crate) fn view(&self) -> View {
+        View { snapshot: self.credentials.current(), accept: lock(&self.accept).clone() }
+    }
+
+    /// Replaces the policy, and cuts the connections that the new one does not accept.
+    pub(crate) fn set_accept(&self, accept: Accept) -> Vec<CutRecord> {
+        let accept = Arc::new(accept);
+        *lock(&self.accept) = accept.clone();
+        self.credentials.registry().recheck(self.end, &accept)
+    }
+
+    /// Whether the peer with this chain is trusted and accepted.
+    pub(crate) fn judge<C: AsRef<[u8]>>(&self, view: &View, chain: &[C]) -> Result<Peer, Rejection> {
+        let peer = verify_peer(chain, view.snapshot.bundle(), self.credentials.now(), self.purpose)?;
+        view.accept.check(&peer.identity)?;
+        Ok(peer)
+    }
+
+    /// Whether `peer`, verified when its session began, may resume it. Signatures are not checked
+    /// here: admission does, and a change of roots ends every session. A refusal leads to a full
+    /// handshake, in which the peer gets the alert that fits.
+    pub(crate) fn may_resume(&self, peer: &Peer) -> bool {
+        let view = self.view();
+        let bundle = view.snapshot.bundle();
+        self.credentials.now() <= peer.chain_not_after
+            && bundle.has_issuer(&peer.cert.issuer)
+            && bundle.revocation(&peer.cert).is_none()
+            && view.accept.check(&peer.identity).is_ok()
+    }
+
+    /// Admits a peer to the registry, or says why not.
+    pub(crate) fn admit(&self, finished: Finished) -> Result<Registered, Rejection> {
+        self.admit_while(finished, || ())
+    }
+
+    /// [`Gate::admit`], with something happening between verification and registration.
+    pub(crate) fn admit_while(
+        &self,
+        finished: Finished,
+        between: impl FnOnce(),
+    ) -> Result<Registered, Rejection> {
+        let Finished { chain, resumed, notes } = finished;
+        let view = self.view();
+        let peer = match notes.verified {
+            // The full handshake that just ended verified this very chain by this very view: what can
+            // have changed since is the time.
+            Some((earlier, peer))
+                if !resumed && earlier.same(&view) && self.credentials.now() <= peer.chain_not_after =>
+            {
+                Some(peer)
+            }
+            _ => self.judge_or_anonymous(&view, &chain)?,
+        };
+        between();
+        let epoch = view.snapshot.epoch();
+        let registered = self.credentials.registry().register(Admitted {
+            peer: peer.map(|peer| PeerIdentity::new(peer, epoch)),
+            chain: chain.clone(),
+            epoch,
+            purpose: self.purpose,
+            end: self.end,
+            resumed,
+            since: self.credentials.now(),
+        });
+        // What is published from here on finds the connection in the registry; what was published
+        // since the first look is looked at here.
+        let newest = self.view();
+        if !newest.same(&view) {
+            self.judge_or_anonymous(&newest, &chain)?;
+        }
+        Ok(registered)
+    }
+
+    fn judge_or_anonymous(&self, view: &View, chain: &[Vec<u8>]) -> Result<Option<Peer>, Rejection> {
+        if chain.is_empty() && self.anonymous { Ok(None) } else { self.judge(view, chain).map(Some) }
+    }
+}

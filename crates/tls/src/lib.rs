@@ -1,0 +1,40 @@
+//! Mutual TLS whose trust is enforced while connections live.
+//!
+//! One [`Publisher`] holds what a process trusts and who it is; [`Server`]s and [`Client`]s read it
+//! through [`Credentials`]. Every handshake, full or resumed, ends with one function that checks the
+//! peer against the newest snapshot (I11); publishing a newer one cuts exactly the connections that it
+//! no longer trusts. Any byte stream will do, and the clock is handed in: nothing here opens a socket,
+//! reads a file or asks the machine for the time.
+
+mod admit;
+mod client;
+mod credentials;
+mod error;
+mod identity;
+mod pinned;
+mod provider;
+mod registry;
+mod server;
+mod sessions;
+mod stream;
+mod verifier;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, ClientOptions};
+pub use credentials::{Credentials, NotPublished, Publisher, Snapshot, sweep_each_second};
+pub use error::{HandshakeError, explain_read_error, explain_source};
+pub use identity::{BadIdentity, Identity};
+pub use pinned::connect_pinned;
+pub use registry::{ConnectionId, ConnectionInfo, CutRecord, Registry};
+pub use server::{ClientCertificate, Server, ServerOptions, Versions};
+pub use stream::{Cut, PeerIdentity, TlsStream};
+
+/// Where the time comes from: the machine's clock in a daemon, a simulated one in tests.
+pub type Clock = std::sync::Arc<dyn Fn() -> certus_pki::UnixTime + Send + Sync>;
+
+/// Locks that guard plain data: a panic elsewhere leaves it whole, so poisoning is not passed on.
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

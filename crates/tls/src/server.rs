@@ -1,0 +1,172 @@
+//! The accepting end.
+
+use std::sync::{Arc, Mutex};
+
+use certus_pki::{Accept, Purpose};
+use rustls::sign::SingleCertAndKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{HandshakeKind, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+
+use crate::admit::{Finished, Gate};
+use crate::credentials::{Credentials, Snapshot};
+use crate::error::HandshakeError;
+use crate::provider::{Time, provider};
+use crate::registry::CutRecord;
+use crate::sessions::Sessions;
+use crate::stream::TlsStream;
+use crate::verifier::{Verifier, with_notes};
+use crate::{error, lock};
+
+/// Whether callers must show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// Who shows none is refused.
+    Required,
+    /// Who shows none gets in with no identity: for bootstrap calls. Who shows one must be trusted and
+    /// accepted all the same.
+    Optional,
+}
+
+/// Which versions of TLS are spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Versions {
+    /// 1.3.
+    Tls13,
+    /// 1.2 (AEAD suites only) and 1.3, for foreign callers.
+    Tls12AndUp,
+}
+
+/// How a listener accepts.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Which trusted callers.
+    pub accept: Accept,
+    /// Whether they must show a certificate.
+    pub client_certificate: ClientCertificate,
+    /// Application protocols, the preferred one first; with none, none is negotiated.
+    pub alpn: Vec<Vec<u8>>,
+    /// Whether the bundle's roots follow the chain, for joiners who hold only a pin.
+    pub send_roots: bool,
+    /// Which versions of TLS.
+    pub versions: Versions,
+}
+
+impl ServerOptions {
+    /// Callers must show a certificate that `accept` takes; TLS 1.3, no application protocol, no roots.
+    pub fn new(accept: Accept) -> ServerOptions {
+        ServerOptions {
+            accept,
+            client_certificate: ClientCertificate::Required,
+            alpn: Vec::new(),
+            send_roots: false,
+            versions: Versions::Tls13,
+        }
+    }
+}
+
+/// Accepts connections under the credentials in force.
+pub struct Server {
+    gate: Arc<Gate>,
+    options: ServerOptions,
+    screened: bool,
+    built: Mutex<Option<Built>>,
+}
+
+/// A configuration and what it was built from.
+struct Built {
+    snapshot: Arc<Snapshot>,
+    config: Arc<ServerConfig>,
+}
+
+impl Server {
+    /// A listener under `credentials`.
+    pub fn new(credentials: Credentials, options: ServerOptions) -> Server {
+        Server::screening(credentials, options, true)
+    }
+
+    pub(crate) fn screening(credentials: Credentials, options: ServerOptions, screened: bool) -> Server {
+        let anonymous = options.client_certificate == ClientCertificate::Optional;
+        let gate = Gate::new(credentials, options.accept.clone(), Purpose::Client, anonymous);
+        Server { gate: Arc::new(gate), options, screened, built: Mutex::new(None) }
+    }
+
+    /// Carries out the handshake on `io`. Each belongs in a task of its own: a slow caller may take
+    /// [`certus_pki::defaults::HANDSHAKE_TIMEOUT`].
+    ///
+    /// # Errors
+    /// Why it failed: who was refused and for what, or that the caller refused us.
+    pub async fn accept<IO>(&self, io: IO) -> Result<TlsStream<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let handshake = TlsAcceptor::from(self.config()?).accept(io);
+        let (outcome, notes) = with_notes(error::in_time(handshake)).await;
+        let tls = outcome.map_err(|failed| failed.explained(&notes))?;
+        let connection = tls.get_ref().1;
+        let chain = connection.peer_certificates().unwrap_or_default();
+        let finished = Finished {
+            chain: chain.iter().map(|der| der.to_vec()).collect(),
+            resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            notes,
+        };
+        let registered = self.gate.admit(finished).map_err(HandshakeError::Rejected)?;
+        Ok(TlsStream::new(tls.into(), registered))
+    }
+
+    /// Replaces the policy: sessions begun under the old one cannot be resumed, and connections that
+    /// the new one does not accept are cut and returned.
+    pub fn set_accept(&self, accept: Accept) -> Vec<CutRecord> {
+        let cuts = self.gate.set_accept(accept);
+        *lock(&self.built) = None;
+        cuts
+    }
+
+    /// The configuration for the snapshot in force. It is built anew when identity or roots changed,
+    /// not for a mere revocation: that would end everybody's sessions.
+    fn config(&self) -> Result<Arc<ServerConfig>, HandshakeError> {
+        let snapshot = self.gate.credentials.current();
+        let mut built = lock(&self.built);
+        if let Some(built) = built.as_ref().filter(|built| same_material(&built.snapshot, &snapshot)) {
+            return Ok(built.config.clone());
+        }
+        let config = Arc::new(self.build(&snapshot)?);
+        *built = Some(Built { snapshot, config: config.clone() });
+        Ok(config)
+    }
+
+    fn build(&self, snapshot: &Snapshot) -> Result<ServerConfig, HandshakeError> {
+        let identity = snapshot.identity().ok_or(HandshakeError::NoIdentity)?;
+        let roots = snapshot.bundle().roots().iter().filter(|_| self.options.send_roots);
+        let certified = identity.certified(roots.map(|root| root.der()));
+        let required = self.options.client_certificate == ClientCertificate::Required;
+        let versions: &[_] = match self.options.versions {
+            Versions::Tls13 => &[&TLS13],
+            Versions::Tls12AndUp => &[&TLS13, &TLS12],
+        };
+        let time = Arc::new(Time(self.gate.credentials.clock().clone()));
+        let mut config = ServerConfig::builder_with_details(provider(), time)
+            .with_protocol_versions(versions)
+            .map_err(HandshakeError::tls)?
+            .with_client_cert_verifier(Verifier::new(self.gate.clone(), required))
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.alpn_protocols = self.options.alpn.clone();
+        config.session_storage = Sessions::new(self.gate.clone(), self.screened);
+        config.send_tls13_tickets = TICKETS;
+        Ok(config)
+    }
+}
+
+/// Tickets are good for one use; two let a peer that resumes open a second connection beside it.
+const TICKETS: usize = 2;
+
+/// Whether a configuration built from one snapshot serves the other.
+pub(crate) fn same_material(one: &Snapshot, other: &Snapshot) -> bool {
+    let same_identity = match (one.identity(), other.identity()) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
+    };
+    same_identity && one.bundle().roots() == other.bundle().roots()
+}

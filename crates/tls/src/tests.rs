@@ -1,0 +1,1 @@
+//! Tests that need what the public API does not show.
