@@ -1,0 +1,275 @@
+//! What can be asked of a cluster, and what it answers: the closed list of commands that the log
+//! carries.
+//!
+//! Everything a command needs arrives inside it: times, serials and signed certificates are made by
+//! whoever proposes it, so that every replica decides alike (I2).
+
+use certus_pki::defaults::{ISSUER_OVER_LEAF, LEAF_LIFETIME, LEAF_LIFETIME_MIN, ROOT_LIFETIME};
+use certus_pki::{
+    CertId, ClusterName, Directive, Epoch, Grant, LeafPlan, Lifetime, NodeId, PublicKey, Reason, Role, San,
+    Sha256, SpiffeId, TokenId, UnixTime, Validity,
+};
+
+use crate::refusal::Refusal;
+
+/// One change of the cluster's truth, decided by [`decide`](crate::decide) on every replica. Closed on
+/// purpose: it is the table of contents of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Founds the cluster. Everything before it is refused, and a second one too.
+    Genesis(Genesis),
+    /// Makes a token.
+    CreateToken(CreateToken),
+    /// Voids a token.
+    RevokeToken {
+        /// Which one.
+        token: TokenId,
+        /// Who asked.
+        by: SpiffeId,
+    },
+    /// Records a joining node's certificate.
+    Admit {
+        /// What the node asked.
+        ask: JoinAsk,
+        /// The time its certificate was planned at.
+        planned_at: UnixTime,
+        /// Its certificate, signed.
+        der: Vec<u8>,
+    },
+    /// Records a renewed certificate.
+    Renew {
+        /// What the node asked.
+        ask: RenewAsk,
+        /// The time its certificate was planned at.
+        planned_at: UnixTime,
+        /// Its certificate, signed.
+        der: Vec<u8>,
+    },
+    /// Revokes a node with all it has, or one certificate.
+    Revoke {
+        /// Which.
+        target: Target,
+        /// Why.
+        reason: Reason,
+        /// Who asked.
+        by: SpiffeId,
+    },
+    /// Orders a node to do something.
+    Direct {
+        /// Which node.
+        node: SpiffeId,
+        /// What it shall do.
+        directive: Directive,
+        /// Who asked.
+        by: SpiffeId,
+    },
+    /// Lets leaves of one more issuer be accepted.
+    AddIssuer {
+        /// The issuer's certificate, signed by an active root.
+        der: Vec<u8>,
+        /// Who asked.
+        by: SpiffeId,
+    },
+}
+
+/// What a cluster is founded with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Genesis {
+    /// Its name.
+    pub cluster: ClusterName,
+    /// How long what it issues lives.
+    pub settings: Settings,
+    /// Its root.
+    pub root_der: Vec<u8>,
+    /// The root's key, sealed by the founder; never opened here.
+    pub root_key_sealed: Vec<u8>,
+    /// The founding manager's issuer.
+    pub issuer_der: Vec<u8>,
+    /// The founding manager's leaf.
+    pub manager_der: Vec<u8>,
+    /// The operator's client leaf; it is granted `admin`.
+    pub operator_der: Vec<u8>,
+    /// Raised by every restore from a backup; zero for a new cluster.
+    pub generation: u64,
+}
+
+/// What a token shall admit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateToken {
+    /// SHA-256 of its secret.
+    pub secret_hash: Sha256,
+    /// The key of the active root that it pins.
+    pub root: Sha256,
+    /// The role it admits.
+    pub role: Role,
+    /// The one id it admits, if it names one.
+    pub id: Option<NodeId>,
+    /// DNS names and addresses that its nodes carry.
+    pub sans: Vec<San>,
+    /// How long it can be used.
+    pub ttl: Lifetime,
+    /// How often it can be used.
+    pub uses: u32,
+    /// Whether it may take the id it names over from another key.
+    pub replace: bool,
+    /// What a client that joins with it may ask of the managers.
+    pub grant: Grant,
+    /// Who asked.
+    pub by: SpiffeId,
+}
+
+/// What a joining node asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinAsk {
+    /// SHA-256 of its token's secret.
+    pub secret_hash: Sha256,
+    /// The role it wants.
+    pub role: Role,
+    /// The id it wants.
+    pub id: NodeId,
+    /// The key it has shown to hold.
+    pub public_key: PublicKey,
+}
+
+/// What a renewing node asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenewAsk {
+    /// Who asks.
+    pub node: SpiffeId,
+    /// The certificate it authenticated with.
+    pub from: CertId,
+    /// Its new key, which it has shown to hold.
+    pub public_key: PublicKey,
+}
+
+/// What a revocation is aimed at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A node, with every certificate it has.
+    Node(SpiffeId),
+    /// One certificate.
+    Cert(CertId),
+}
+
+/// What a node is to be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// A new certificate, to be signed as planned.
+    New(LeafPlan),
+    /// The certificate that the same question was answered with before.
+    Again {
+        /// That certificate.
+        der: Vec<u8>,
+    },
+}
+
+/// What a command that was carried out is answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The cluster exists from now on.
+    Founded {
+        /// Its first epoch.
+        epoch: Epoch,
+    },
+    /// The token exists.
+    TokenCreated {
+        /// The name it is listed under.
+        token: TokenId,
+        /// When it ends.
+        expires_at: UnixTime,
+    },
+    /// The token admits nobody any more.
+    TokenRevoked {
+        /// Which one.
+        token: TokenId,
+    },
+    /// The node is of the cluster, with this certificate.
+    Admitted(Issued),
+    /// The node has this new certificate.
+    Renewed(Issued),
+    /// These certificates are revoked.
+    Revoked {
+        /// Whose they were.
+        node: SpiffeId,
+        /// Which.
+        certs: Vec<CertId>,
+        /// The revision that carries it to watchers.
+        revision: u64,
+    },
+    /// The order is given.
+    Directed {
+        /// The revision that carries it to watchers.
+        revision: u64,
+    },
+    /// Leaves of the issuer are accepted.
+    IssuerAdded {
+        /// The issuer's key.
+        key_hash: Sha256,
+        /// The revision that carries it to watchers.
+        revision: u64,
+    },
+}
+
+/// A certificate that is on record, and may leave (I4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// Whose it is.
+    pub node: SpiffeId,
+    /// Its name.
+    pub cert: CertId,
+    /// The certificate.
+    pub der: Vec<u8>,
+    /// Whether it was on record before, and this is a retry's answer. The one that came with the
+    /// command is then on no record and must not be handed out.
+    pub again: bool,
+}
+
+/// How long what a cluster issues lives. Fixed at its founding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Lifetime of managers' and workers' certificates.
+    pub leaf_lifetime: Lifetime,
+    /// Lifetime of issuers.
+    pub issuer_lifetime: Lifetime,
+}
+
+impl Settings {
+    /// How long a certificate for `role` lives.
+    ///
+    /// A client is a person who may be away for weeks, so it is not made to renew at the pace of
+    /// daemons: its certificate lives the default lifetime, or as much of it as the issuer leaves.
+    pub fn lifetime_of(&self, role: Role) -> Lifetime {
+        match role {
+            Role::Manager | Role::Worker => self.leaf_lifetime,
+            Role::Client => {
+                let third = Lifetime::from_secs(self.issuer_lifetime.secs() / ISSUER_OVER_LEAF);
+                LEAF_LIFETIME.min(third).max(self.leaf_lifetime)
+            }
+        }
+    }
+
+    /// The plan of a certificate for `identity` made at `at`: what founding needs to write one that
+    /// [`Genesis`] accepts, and what every later plan is made with.
+    pub fn plan(&self, identity: SpiffeId, public_key: PublicKey, sans: Vec<San>, at: UnixTime) -> LeafPlan {
+        let validity = Validity::starting(at, self.lifetime_of(identity.role));
+        LeafPlan { identity, public_key, sans, validity }
+    }
+}
+
+/// Whether a cluster may be founded with `settings`: to be asked before anything is made.
+///
+/// # Errors
+/// [`Refusal::IssuerTooShort`] or [`Refusal::OutOfBounds`].
+pub fn check_settings(settings: &Settings) -> Result<(), Refusal> {
+    let (leaf, issuer) = (settings.leaf_lifetime, settings.issuer_lifetime);
+    if leaf < LEAF_LIFETIME_MIN {
+        return Err(Refusal::out_of_bounds("leaf lifetime", format!("at least {LEAF_LIFETIME_MIN}"), leaf));
+    }
+    if u64::from(issuer.secs()) < u64::from(leaf.secs()) * u64::from(ISSUER_OVER_LEAF) {
+        return Err(Refusal::IssuerTooShort { issuer_lifetime: issuer, leaf_lifetime: leaf });
+    }
+    if issuer > ROOT_LIFETIME {
+        return Err(Refusal::out_of_bounds("issuer lifetime", format!("at most {ROOT_LIFETIME}"), issuer));
+    }
+    Ok(())
+}
