@@ -126,3 +126,6 @@ fn refused(view: &dyn View, at: UnixTime, command: &Command, refusal: &Refusal) 
     draft.audit(Some(by.clone()), event, Some(refusal.code()));
     Ok(draft.into_audit_only())
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ mod record;
 mod refusal;
 pub mod store;
 mod tables;
+#[cfg(test)]
+mod testing;
 
 pub use command::{
     Admission, Command, CreateToken, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target,

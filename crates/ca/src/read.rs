@@ -190,3 +190,6 @@ fn all<T: Document>(view: &dyn View, table: Table) -> Result<Vec<T>, Fault> {
     })?;
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;
