@@ -171,3 +171,54 @@ impl Explain for PinError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::issue::{CaPlan, Issuer, LeafPlan, Validity};
+    use crate::key::{KeyType, PrivateKey, Signer};
+    use crate::serial::Serial;
+    use crate::time::Lifetime;
+    use crate::token::JoinToken;
+
+    /// The pin covers a key; a root certificate made up around that key says nothing.
+    #[test]
+    fn i13_a_root_that_did_not_sign_itself_is_no_root() {
+        let now = UnixTime::from_secs(1_800_000_000);
+        let key = PrivateKey::generate(KeyType::P256).ok().unwrap();
+        let validity = Validity::starting(now, Lifetime::from_days(1));
+        let plan = CaPlan::root(&"prod".parse().unwrap(), validity);
+        let root = Issuer::self_signed(&plan, Serial::from_random([1; 16]), &key).unwrap();
+        let plan = LeafPlan {
+            identity: "spiffe://evil/manager/m1".parse().unwrap(),
+            public_key: key.public_key().clone(),
+            sans: Vec::new(),
+            validity,
+        };
+        let leaf = root.sign_leaf(&plan, Serial::from_random([2; 16]), &key).unwrap();
+        let pin = JoinToken::new([7; 16], &root.key_hash()).pin();
+        let genuine = root.certificate().der.clone();
+        let refused = verify_manager(&[leaf.clone(), genuine.clone()], pin, now);
+        assert!(matches!(refused, Err(PinError::NotAManager { .. })), "{refused:?}");
+
+        let mut forged = genuine;
+        let uri = b"spiffe://prod";
+        let at = forged.windows(uri.len()).position(|window| window == uri).unwrap();
+        forged[at..at + uri.len()].copy_from_slice(b"spiffe://evil");
+        let refused = verify_manager(&[leaf, forged], pin, now);
+        assert_eq!(refused, Err(PinError::NotUnderRoot(Rejection::BadSignature)));
+    }
+
+    #[test]
+    fn a_chain_without_the_root_says_which_keys_came() {
+        let pin = JoinToken::new([7; 16], &Sha256::of(b"root")).pin();
+        let now = UnixTime::from_secs(0);
+        assert_eq!(
+            verify_manager::<Vec<u8>>(&[], pin, now),
+            Err(PinError::Rejected(Rejection::NoCertificate))
+        );
+        let refused = verify_manager(&[b"leaf"], pin, now);
+        assert_eq!(refused, Err(PinError::WrongPin { expected: pin, came: Vec::new() }));
+        assert_eq!(refused.unwrap_err().explain().facts[1].1, "none");
+    }
+}

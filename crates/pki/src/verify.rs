@@ -199,6 +199,16 @@ fn rejection<C: AsRef<[u8]>>(
     purpose: Purpose,
 ) -> Rejection {
     let above = || rest.iter().filter_map(|der| Certificate::from_der(der.as_ref()).ok());
+    let error = match error {
+        // A cluster that was founded anew, or another of the same name: its root has the name of ours,
+        // so that webpki tries the key of ours.
+        Error::InvalidSignatureForPublicKey
+            if !leads_to_a_root(above().last().as_ref().unwrap_or(leaf), bundle) =>
+        {
+            Error::UnknownIssuer
+        }
+        error => error,
+    };
     match error {
         Error::CertExpired { .. } | Error::CertNotValidYet { .. } => above()
             .find_map(|ca| in_time("an issuer in the chain", ca.not_before, ca.not_after, now).err())
@@ -224,6 +234,13 @@ fn rejection<C: AsRef<[u8]>>(
         Error::CaUsedAsEndEntity => Rejection::NotALeaf { is_ca: true },
         other => Rejection::Path { why: format!("{other:?}") },
     }
+}
+
+/// Whether the issuer that `top` of a chain names by key identifier is a trusted root; true where it
+/// names none.
+fn leads_to_a_root(top: &Certificate, bundle: &Bundle) -> bool {
+    let roots = || bundle.roots().iter().filter_map(|root| Certificate::from_der(root.der()).ok());
+    top.authority_key_id.is_none() || roots().any(|root| root.subject_key_id == top.authority_key_id)
 }
 
 /// Why a peer's certificate is refused. The peer learns only the TLS alert.

@@ -180,7 +180,13 @@ impl Failed {
 
 /// Runs one handshake within [`defaults::HANDSHAKE_TIMEOUT`].
 pub(crate) async fn in_time<T>(handshake: impl Future<Output = io::Result<T>>) -> Result<T, Failed> {
-    let limit = Duration::from_secs(defaults::HANDSHAKE_TIMEOUT.secs().into());
+    within(Duration::from_secs(defaults::HANDSHAKE_TIMEOUT.secs().into()), handshake).await
+}
+
+pub(crate) async fn within<T>(
+    limit: Duration,
+    handshake: impl Future<Output = io::Result<T>>,
+) -> Result<T, Failed> {
     match tokio::time::timeout(limit, handshake).await {
         Ok(outcome) => outcome.map_err(Failed::Io),
         Err(_) => Err(Failed::Timeout),

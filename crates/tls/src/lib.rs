@@ -19,6 +19,9 @@ mod sessions;
 mod stream;
 mod verifier;
 
+// The helpers that unit tests share with the integration tests name this crate from outside.
+#[cfg(test)]
+extern crate self as certus_tls;
 #[cfg(test)]
 mod tests;
 

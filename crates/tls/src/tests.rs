@@ -1,1 +1,102 @@
 //! Tests that need what the public API does not show.
+
+use std::time::Duration;
+
+use certus_pki::{Accept, Purpose, Rejection};
+
+use crate::admit::{Finished, Gate};
+use crate::error::{Failed, within};
+use crate::verifier::Notes;
+use crate::{HandshakeError, Server, ServerOptions, Snapshot};
+
+#[path = "../tests/it/world.rs"]
+mod world;
+
+use world::{Authority, DAY, Dial, bundle, client, connect, key, meet, node, only, refused};
+
+const WEB_1: &str = "spiffe://prod/worker/web-1";
+const WEB_2: &str = "spiffe://prod/worker/web-2";
+
+/// The screening of sessions only improves the words: without it, admission refuses all the same.
+#[tokio::test]
+async fn i11_admission_alone_refuses_a_resumption() {
+    let (prod, dial) = (Authority::new("prod"), Dial::new());
+    let trust = bundle("prod", 1, &[&prod], &[]);
+    let one = node(&prod.identity(WEB_1), &trust, &dial);
+    let server = Server::screening(one.credentials(), ServerOptions::new(only(&["spiffe://prod/*"])), false);
+    let identity = prod.identity(WEB_2);
+    let client = client(&node(&identity, &trust, &dial), &[WEB_1]);
+    connect(&server, &client).await;
+    assert!(connect(&server, &client).await.0.resumed());
+    let own = one.current().identity().cloned();
+    let revoked = bundle("prod", 2, &[&prod], &[prod.revoke(&identity)]);
+    one.publish(Snapshot::new(own, revoked)).unwrap();
+    let (served, dialed) = meet(&server, &client).await;
+    assert!(dialed.ok().unwrap().resumed(), "rustls resumed it");
+    assert!(matches!(refused(served), HandshakeError::Rejected(Rejection::Revoked { .. })));
+    assert_eq!(one.registry().live(), 0);
+}
+
+/// What is published between verification and registration is seen by the second look.
+#[test]
+fn i11_the_epoch_is_read_again_after_registration() {
+    let (prod, dial) = (Authority::new("prod"), Dial::new());
+    let one = node(&prod.identity(WEB_1), &bundle("prod", 1, &[&prod], &[]), &dial);
+    let gate = Gate::new(one.credentials(), only(&["spiffe://prod/*"]), Purpose::Client, false);
+    let key = key();
+    let chain = prod.chain(WEB_2, &key, DAY);
+    let identity = crate::Identity::new(&key, chain.clone()).ok().unwrap();
+    let finished = |notes| Finished { chain: chain.clone(), resumed: false, notes };
+    let verified = || {
+        let view = gate.view();
+        let peer = gate.judge(&view, &chain).unwrap();
+        Notes { verified: Some((view, peer)), ..Notes::default() }
+    };
+    drop(gate.admit(finished(verified())).ok().unwrap());
+
+    let refused = gate.admit_while(finished(verified()), || {
+        let own = one.current().identity().cloned();
+        let cuts = one.publish(Snapshot::new(own, bundle("prod", 2, &[&prod], &[prod.revoke(&identity)])));
+        assert_eq!(cuts.unwrap(), [], "it is not registered yet");
+    });
+    assert!(matches!(refused.err(), Some(Rejection::Revoked { .. })));
+    // A verdict by an older view is worth nothing.
+    let stale = gate.admit(finished(Notes::default()));
+    assert!(matches!(stale.err(), Some(Rejection::Revoked { .. })));
+
+    let own = one.current().identity().cloned();
+    one.publish(Snapshot::new(own, bundle("prod", 3, &[&prod], &[]))).unwrap();
+    let refused = gate.admit_while(finished(verified()), || {
+        assert_eq!(gate.set_accept(Accept::only(Vec::new())), []);
+    });
+    assert!(matches!(refused.err(), Some(Rejection::NotAllowed { .. })));
+    assert_eq!(one.registry().indexed(), [0; 4]);
+}
+
+#[tokio::test]
+async fn the_registry_keeps_nothing_of_what_ended() {
+    let (prod, dial) = (Authority::new("prod"), Dial::new());
+    let trust = bundle("prod", 1, &[&prod], &[]);
+    let one = node(&prod.identity(WEB_1), &trust, &dial);
+    let server = world::server(&one, &["spiffe://prod/*"]);
+    let identity = prod.identity(WEB_2);
+    let client = client(&node(&identity, &trust, &dial), &[WEB_1]);
+    let kept = connect(&server, &client).await;
+    for _ in 0..5 {
+        drop(connect(&server, &client).await);
+    }
+    assert_eq!(one.registry().indexed(), [1; 4]);
+    let own = one.current().identity().cloned();
+    one.publish(Snapshot::new(own, bundle("prod", 2, &[&prod], &[prod.revoke(&identity)]))).unwrap();
+    assert_eq!(one.registry().indexed(), [0; 4], "what was cut is forgotten before it is dropped");
+    drop(kept);
+    assert_eq!(one.registry().indexed(), [0; 4]);
+}
+
+#[tokio::test]
+async fn a_handshake_ends_in_time() {
+    let never = std::future::pending::<std::io::Result<()>>();
+    let failed = within(Duration::from_millis(5), never).await.err().unwrap();
+    assert!(matches!(failed, Failed::Timeout));
+    assert_eq!(failed.explained(&Notes::default()), HandshakeError::Timeout);
+}
