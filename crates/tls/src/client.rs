@@ -71,9 +71,9 @@ impl Client {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let handshake = TlsConnector::from(self.config()?).connect(unsent_name(), io);
+        let handshake = TlsConnector::from(self.config()?).connect(unsent_name(), io).into_fallible();
         let (outcome, notes) = with_notes(error::in_time(handshake)).await;
-        let tls = outcome.map_err(|failed| failed.explained(&notes))?;
+        let tls = outcome.map_err(|(failed, _)| failed.explained(&notes))?;
         let connection = tls.get_ref().1;
         let chain = connection.peer_certificates().unwrap_or_default();
         let finished = Finished {

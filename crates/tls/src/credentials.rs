@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use certus_pki::verify::verify_peer;
 use certus_pki::{
-    Bundle, ClusterName, Epoch, Explain, Explanation, Purpose, Rejection, UnixTime, Usage, code,
+    Bundle, ClusterName, Delta, Epoch, Explain, Explanation, Purpose, Rejection, UnixTime, Usage, code,
 };
 use tokio::sync::watch;
 
@@ -110,26 +110,37 @@ impl Publisher {
     /// # Errors
     /// [`NotPublished`]; then what was in force stays in force, whole (I9).
     pub fn publish(&self, snapshot: Snapshot) -> Result<Vec<CutRecord>, NotPublished> {
+        self.replace(|_| snapshot)
+    }
+
+    /// Replaces who this process is, and leaves what it trusts; see [`Publisher::publish`].
+    pub fn publish_identity(&self, identity: Arc<Identity>) -> Result<Vec<CutRecord>, NotPublished> {
+        self.replace(|current| Snapshot::new(Some(identity), current.bundle.clone()))
+    }
+
+    /// Replaces what is trusted, and leaves who this process is; see [`Publisher::publish`].
+    pub fn publish_bundle(&self, bundle: Arc<Bundle>) -> Result<Vec<CutRecord>, NotPublished> {
+        self.replace(|current| Snapshot::new(current.identity.clone(), bundle))
+    }
+
+    /// Takes one change of trust over; one that is not newer changes nothing. See
+    /// [`Publisher::publish`].
+    pub fn apply(&self, delta: &Delta) -> Result<Vec<CutRecord>, NotPublished> {
+        self.replace(|current| {
+            let mut bundle = Bundle::clone(&current.bundle);
+            bundle.apply(delta);
+            Snapshot::new(current.identity.clone(), Arc::new(bundle))
+        })
+    }
+
+    /// Makes the next snapshot from the current one, with nobody between the two.
+    fn replace(&self, next: impl FnOnce(&Snapshot) -> Snapshot) -> Result<Vec<CutRecord>, NotPublished> {
         let _one_at_a_time = lock(&self.publishing);
         let now = (self.clock)();
         let current = self.current();
-        let (expected, came) = (current.epoch(), snapshot.epoch());
-        if came < expected {
-            return Err(NotPublished::OlderEpoch { expected, came });
-        }
-        if snapshot.bundle.cluster() != current.bundle.cluster() {
-            let (expected, came) = (current.bundle.cluster().clone(), snapshot.bundle.cluster().clone());
-            return Err(NotPublished::AnotherCluster { expected, came });
-        }
-        if snapshot.bundle.roots().is_empty() {
-            return Err(NotPublished::NoRoots);
-        }
-        let unchanged = match (&snapshot.identity, &current.identity) {
-            (Some(new), Some(old)) => Arc::ptr_eq(new, old),
-            (None, Some(_)) => return Err(NotPublished::IdentityLost),
-            (_, None) => false,
-        };
-        if !unchanged {
+        let snapshot = next(&current);
+        let new_identity = follows(&current, &snapshot)?;
+        if new_identity {
             snapshot.check(now)?;
         }
         let snapshot = Arc::new(snapshot);
@@ -137,13 +148,25 @@ impl Publisher {
         self.current.send_replace(snapshot.clone());
         Ok(self.registry.enforce(&snapshot, now))
     }
+}
 
-    /// Takes one change of trust over and publishes it; see [`Publisher::publish`].
-    pub fn apply(&self, delta: &certus_pki::Delta) -> Result<Vec<CutRecord>, NotPublished> {
-        let current = self.current();
-        let mut bundle = Bundle::clone(&current.bundle);
-        bundle.apply(delta);
-        self.publish(Snapshot::new(current.identity.clone(), Arc::new(bundle)))
+/// Whether `next` may follow `current`, and if so, whether it brings another identity.
+fn follows(current: &Snapshot, next: &Snapshot) -> Result<bool, NotPublished> {
+    let (expected, came) = (current.epoch(), next.epoch());
+    if came < expected {
+        return Err(NotPublished::OlderEpoch { expected, came });
+    }
+    if next.bundle.cluster() != current.bundle.cluster() {
+        let (expected, came) = (current.bundle.cluster().clone(), next.bundle.cluster().clone());
+        return Err(NotPublished::AnotherCluster { expected, came });
+    }
+    if next.bundle.roots().is_empty() {
+        return Err(NotPublished::NoRoots);
+    }
+    match (&next.identity, &current.identity) {
+        (Some(new), Some(old)) => Ok(!Arc::ptr_eq(new, old)),
+        (None, Some(_)) => Err(NotPublished::IdentityLost),
+        (new, None) => Ok(new.is_some()),
     }
 }
 

@@ -165,6 +165,13 @@ pub(crate) enum Failed {
 }
 
 impl Failed {
+    /// Whether the other end was told why: then it needs a moment to read that.
+    pub(crate) fn told(&self) -> bool {
+        let Failed::Io(error) = self else { return false };
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        tls.is_some_and(|tls| !matches!(tls, rustls::Error::AlertReceived(_)))
+    }
+
     /// Why it failed: what we noted of the peer, or else what rustls or the stream says.
     pub(crate) fn explained(self, notes: &Notes) -> HandshakeError {
         match self {
@@ -178,18 +185,20 @@ impl Failed {
     }
 }
 
-/// Runs one handshake within [`defaults::HANDSHAKE_TIMEOUT`].
-pub(crate) async fn in_time<T>(handshake: impl Future<Output = io::Result<T>>) -> Result<T, Failed> {
+/// Runs one handshake within [`defaults::HANDSHAKE_TIMEOUT`]. A stream that was refused comes back.
+pub(crate) async fn in_time<T, IO>(
+    handshake: impl Future<Output = Result<T, (io::Error, IO)>>,
+) -> Result<T, (Failed, Option<IO>)> {
     within(Duration::from_secs(defaults::HANDSHAKE_TIMEOUT.secs().into()), handshake).await
 }
 
-pub(crate) async fn within<T>(
+pub(crate) async fn within<T, IO>(
     limit: Duration,
-    handshake: impl Future<Output = io::Result<T>>,
-) -> Result<T, Failed> {
+    handshake: impl Future<Output = Result<T, (io::Error, IO)>>,
+) -> Result<T, (Failed, Option<IO>)> {
     match tokio::time::timeout(limit, handshake).await {
-        Ok(outcome) => outcome.map_err(Failed::Io),
-        Err(_) => Err(Failed::Timeout),
+        Ok(outcome) => outcome.map_err(|(error, io)| (Failed::Io(error), Some(io))),
+        Err(_) => Err((Failed::Timeout, None)),
     }
 }
 

@@ -50,13 +50,13 @@ where
     config.alpn_protocols = alpn;
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
-    let handshake = TlsConnector::from(Arc::new(config)).connect(unsent_name(), io);
+    let handshake = TlsConnector::from(Arc::new(config)).connect(unsent_name(), io).into_fallible();
     let outcome = error::in_time(handshake).await;
     let found = lock(&verifier.found).take();
     let (tls, manager) = match (outcome, found) {
         (Ok(tls), Some(Ok(manager))) => (tls, manager),
         (_, Some(Err(error))) => return Err(HandshakeError::NotPinned(error)),
-        (Err(failed), _) => return Err(failed.explained(&Notes::default())),
+        (Err((failed, _)), _) => return Err(failed.explained(&Notes::default())),
         (Ok(_), None) => return Err(HandshakeError::Tls { words: "the peer was not verified".to_owned() }),
     };
     let epoch = Epoch::default();

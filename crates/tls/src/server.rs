@@ -1,12 +1,13 @@
 //! The accepting end.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use certus_pki::{Accept, Purpose};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, ServerConfig};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use crate::admit::{Finished, Gate};
@@ -101,9 +102,17 @@ impl Server {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let handshake = TlsAcceptor::from(self.config()?).accept(io);
+        let handshake = TlsAcceptor::from(self.config()?).accept(io).into_fallible();
         let (outcome, notes) = with_notes(error::in_time(handshake)).await;
-        let tls = outcome.map_err(|failed| failed.explained(&notes))?;
+        let tls = match outcome {
+            Ok(tls) => tls,
+            Err((failed, io)) => {
+                if let Some(io) = io.filter(|_| failed.told()) {
+                    linger(io).await;
+                }
+                return Err(failed.explained(&notes));
+            }
+        };
         let connection = tls.get_ref().1;
         let chain = connection.peer_certificates().unwrap_or_default();
         let finished = Finished {
@@ -157,6 +166,22 @@ impl Server {
         Ok(config)
     }
 }
+
+/// Closes a stream on which an alert was sent. Hung up on at once, a TCP peer that is still sending
+/// gets a reset that can overtake the alert, and would never learn why.
+async fn linger<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
+    let drained = async {
+        io.shutdown().await?;
+        tokio::io::copy(&mut io.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    // Whether it read the alert is the peer's affair.
+    let _ = tokio::time::timeout(LINGER, drained).await;
+}
+
+/// A round trip on a bad line.
+const LINGER: Duration = Duration::from_millis(500);
+/// What a client may have sent before the alert reaches it.
+const LINGER_BYTES: u64 = 64 << 10;
 
 /// Tickets are good for one use; two let a peer that resumes open a second connection beside it.
 const TICKETS: usize = 2;

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use certus_pki::Peer;
+use certus_pki::{Lifetime, Peer, UnixTime};
 use rustls::server::StoresServerSessions;
 
 use crate::admit::Gate;
@@ -17,6 +17,9 @@ use crate::verifier::note;
 
 /// Two tickets each for two thousand peers; a session takes about 2 KiB. The oldest gives way.
 pub(crate) const SESSIONS_MAX: usize = 4096;
+
+/// RFC 8446 4.6.1 allows seven days; rustls tells peers one.
+const SESSION_LIFETIME: Lifetime = Lifetime::from_days(1);
 
 /// One configuration's sessions.
 pub(crate) struct Sessions {
@@ -38,6 +41,7 @@ struct Session {
     value: Vec<u8>,
     /// Nobody known where a listener takes callers without a certificate.
     peer: Option<Arc<Peer>>,
+    until: UnixTime,
 }
 
 impl Sessions {
@@ -47,7 +51,8 @@ impl Sessions {
 
     fn offered(&self, session: Session) -> Option<Vec<u8>> {
         let welcome = session.peer.as_ref().is_none_or(|peer| self.gate.may_resume(peer));
-        if self.screened && !welcome {
+        let over = self.gate.credentials.now() > session.until;
+        if over || (self.screened && !welcome) {
             return None;
         }
         note(|notes| notes.session = session.peer);
@@ -63,13 +68,14 @@ impl StoresServerSessions for Sessions {
         });
         // Outside one of our handshakes nobody is known to whom a session could be bound.
         let Some(peer) = peer else { return false };
+        let until = self.gate.credentials.now().plus(SESSION_LIFETIME);
         let mut stored = lock(&self.stored);
         while stored.order.len() >= SESSIONS_MAX {
             let Some(oldest) = stored.order.pop_front() else { break };
             stored.sessions.remove(&oldest);
         }
         stored.order.push_back(key.clone());
-        stored.sessions.insert(key, Session { value, peer });
+        stored.sessions.insert(key, Session { value, peer, until });
         true
     }
 

@@ -95,8 +95,8 @@ async fn the_registry_keeps_nothing_of_what_ended() {
 
 #[tokio::test]
 async fn a_handshake_ends_in_time() {
-    let never = std::future::pending::<std::io::Result<()>>();
-    let failed = within(Duration::from_millis(5), never).await.err().unwrap();
+    let never = std::future::pending::<Result<(), (std::io::Error, ())>>();
+    let (failed, _) = within(Duration::from_millis(5), never).await.unwrap_err();
     assert!(matches!(failed, Failed::Timeout));
     assert_eq!(failed.explained(&Notes::default()), HandshakeError::Timeout);
 }
