@@ -33,6 +33,7 @@ use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::failure::Failures;
+use self::limits::Cadence;
 use self::log::LogStore;
 use self::network::Alone;
 use self::proposer::Proposal;
@@ -60,6 +61,11 @@ impl<M: Machine> Replica<M> {
     /// Opens the replica where it left off. A lone voter has applied its whole log when this
     /// returns, and leads.
     pub async fn open(storage: Storage, clock: Clock) -> Result<Replica<M>, OpenError> {
+        Replica::open_at(storage, clock, Cadence::default()).await
+    }
+
+    /// The same, with another rhythm of barriers and log cuts.
+    pub async fn open_at(storage: Storage, clock: Clock, cadence: Cadence) -> Result<Replica<M>, OpenError> {
         let storage = Arc::new(storage);
         let failures = Failures::new();
         let revision = blocking(|| -> Result<u64, OpenError> {
@@ -68,8 +74,8 @@ impl<M: Machine> Replica<M> {
         })?;
         let (revision_sender, revision) = watch::channel(revision);
         let log = LogStore::new(storage.clone(), failures.clone());
-        let state = StateMachine::new(storage.clone(), revision_sender, failures.clone());
-        let raft = Raft::new(FIRST_MEMBER, Arc::new(config()?), Alone, log, state)
+        let state = StateMachine::new(storage.clone(), revision_sender, failures.clone(), cadence.barrier);
+        let raft = Raft::new(FIRST_MEMBER, Arc::new(config(cadence)?), Alone, log, state)
             .await
             .map_err(|fatal| stopped(&failures, fatal))?;
 
@@ -304,7 +310,7 @@ fn stopped(failures: &Failures, fatal: Fatal<MemberId>) -> OpenError {
     OpenError::Failed(failures.first().unwrap_or_else(|| Failure { what: fatal.to_string().into() }))
 }
 
-fn config() -> Result<Config, OpenError> {
+fn config(cadence: Cadence) -> Result<Config, OpenError> {
     let millis = |duration: std::time::Duration| duration.as_millis() as u64;
     Config {
         cluster_name: "certus".to_owned(),
@@ -312,9 +318,9 @@ fn config() -> Result<Config, OpenError> {
         election_timeout_min: millis(limits::ELECTION_MIN),
         election_timeout_max: millis(limits::ELECTION_MAX),
         max_payload_entries: limits::REPLICATE_ENTRIES,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(limits::SNAPSHOT_ENTRIES),
-        max_in_snapshot_log_to_keep: limits::LOG_KEEP_ENTRIES,
-        purge_batch_size: limits::PURGE_ENTRIES,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(cadence.snapshot),
+        max_in_snapshot_log_to_keep: cadence.keep,
+        purge_batch_size: cadence.purge,
         ..Config::default()
     }
     .validate()

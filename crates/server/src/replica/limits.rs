@@ -51,3 +51,29 @@ pub const CHUNK_BYTES: usize = 256 << 10;
 
 /// Rows read at a time while a chunk is filled.
 pub const CHUNK_READ_ROWS: usize = 64;
+
+/// How often the replica settles and cuts its log, in entries.
+///
+/// The default is right for a manager; the simulation takes a few entries, to see every seam.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cadence {
+    /// See [`BARRIER_ENTRIES`].
+    pub barrier: u64,
+    /// See [`SNAPSHOT_ENTRIES`].
+    pub snapshot: u64,
+    /// See [`LOG_KEEP_ENTRIES`].
+    pub keep: u64,
+    /// See [`PURGE_ENTRIES`].
+    pub purge: u64,
+}
+
+impl Default for Cadence {
+    fn default() -> Cadence {
+        Cadence {
+            barrier: BARRIER_ENTRIES,
+            snapshot: SNAPSHOT_ENTRIES,
+            keep: LOG_KEEP_ENTRIES,
+            purge: PURGE_ENTRIES,
+        }
+    }
+}

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::codec::{self, DecodeError};
 use super::failure::Failures;
-use super::limits::{BARRIER_BYTES, BARRIER_ENTRIES};
+use super::limits::BARRIER_BYTES;
 use super::machine::Machine;
 use super::snapshot::{Incoming, Outgoing, SnapshotData, SnapshotError};
 use super::types::{Batch, LogId, Member, MemberId, RaftStorageError, Replies, StoredMembership, Types};
@@ -27,6 +27,8 @@ pub(super) struct StateMachine<M> {
     storage: Arc<Storage>,
     revision: watch::Sender<u64>,
     failures: Failures,
+    /// Entries between barriers.
+    barrier: u64,
     /// Bytes of commands applied since the last barrier that was made here.
     bytes: u64,
     machine: PhantomData<M>,
@@ -37,13 +39,14 @@ impl<M: Machine> StateMachine<M> {
         storage: Arc<Storage>,
         revision: watch::Sender<u64>,
         failures: Failures,
+        barrier: u64,
     ) -> StateMachine<M> {
-        StateMachine { storage, revision, failures, bytes: 0, machine: PhantomData }
+        StateMachine { storage, revision, failures, barrier, bytes: 0, machine: PhantomData }
     }
 
     fn apply_all(&mut self, entries: Vec<Entry<Types<M>>>) -> Result<Vec<Replies<M>>, StateError> {
         let bytes = self.bytes + entries.iter().map(command_bytes).sum::<u64>();
-        let durable_next = self.storage.durable_next();
+        let (barrier, durable_next) = (self.barrier, self.storage.durable_next());
         let (replies, revision, settle) = self.storage.write_state(|pending| {
             let mut at = pending.at()?;
             let mut replies = Vec::with_capacity(entries.len());
@@ -56,7 +59,7 @@ impl<M: Machine> StateMachine<M> {
             }
             let revision = M::revision(pending)?;
             let waiting = pending.applied_next()?.saturating_sub(durable_next);
-            let settle = match waiting >= BARRIER_ENTRIES || bytes >= BARRIER_BYTES {
+            let settle = match waiting >= barrier || bytes >= BARRIER_BYTES {
                 true => Settle::Durable,
                 false => Settle::Later,
             };

@@ -198,7 +198,7 @@ async fn a_snapshot_carries_the_whole_state_or_nothing() {
     let source = &replica.inner;
     let (revision, _) = watch::channel(0);
     let mut sender: StateMachine<Ledger> =
-        StateMachine::new(source.storage.clone(), revision, source.failures.clone());
+        StateMachine::new(source.storage.clone(), revision, source.failures.clone(), 10);
     let mut builder = sender.get_snapshot_builder().await;
     let built: openraft::Snapshot<Types<Ledger>> = builder.build_snapshot().await.unwrap();
     let SnapshotData::Live(mut outgoing) = *built.snapshot else { panic!("a built snapshot is live") };
@@ -210,7 +210,8 @@ async fn a_snapshot_carries_the_whole_state_or_nothing() {
 
     let storage = Arc::new(in_memory());
     let (revision, revisions) = watch::channel(0);
-    let mut receiver: StateMachine<Ledger> = StateMachine::new(storage.clone(), revision, Failures::new());
+    let mut receiver: StateMachine<Ledger> =
+        StateMachine::new(storage.clone(), revision, Failures::new(), 10);
     // A flipped bit, a lost chunk and a missing end are all found before the state is touched.
     for damage in 0..3 {
         let mut chunks = chunks.clone();

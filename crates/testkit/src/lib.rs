@@ -1,0 +1,8 @@
+//! What integration tests share: a simulated disk, and a replica that is crashed on it.
+//!
+//! No room's unit tests use it: Cargo would build the room twice.
+
+pub mod chance;
+pub mod disk;
+pub mod registry;
+pub mod sim;
