@@ -1,0 +1,144 @@
+//! Why a call to the managers failed, sorted by who acts next.
+
+use std::time::Duration;
+
+use certus_pki::code;
+use certus_pki::explain::{Explain, Explanation};
+use certus_tls::{Cut, HandshakeError, explain_source};
+use certus_wire::status::{from_status, is_passing};
+use tonic::Status;
+
+/// A call that was not answered as it should.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ApiError {
+    /// A manager refused it: the caller acts.
+    #[error("{}", .0.message)]
+    Refused(Explanation),
+    /// Somebody answered, and one of the two ends refused the other's certificate.
+    #[error("the manager at {address} and we refuse each other")]
+    Handshake {
+        /// Where.
+        address: String,
+        /// Who refused whom, and why.
+        #[source]
+        error: HandshakeError,
+    },
+    /// Nobody answered: the operator acts, or time heals it.
+    #[error("no manager could be reached")]
+    Unreachable {
+        /// Each address with its reason.
+        tried: Vec<Tried>,
+    },
+    /// No answer came within the time.
+    #[error("no manager answered within {} s", .limit.as_secs_f32())]
+    Deadline {
+        /// How long was waited.
+        limit: Duration,
+        /// Where the managers are.
+        addresses: Vec<String>,
+    },
+    /// The answer is not one that is understood.
+    #[error("a manager's answer is not understood: {}", .0.message)]
+    BadAnswer(Explanation),
+}
+
+/// One address, and why it was of no use.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// `host:port`.
+    pub address: String,
+    /// What happened there.
+    pub(super) cause: Cause,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Cause {
+    Io(String),
+    Handshake(HandshakeError),
+    Cut(Cut),
+}
+
+impl Tried {
+    /// What happened there, in one line.
+    pub fn why(&self) -> String {
+        match &self.cause {
+            Cause::Io(words) => words.clone(),
+            Cause::Handshake(error) => error.explain().to_string(),
+            Cause::Cut(cut) => cut.explain().to_string(),
+        }
+    }
+}
+
+impl ApiError {
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            ApiError::Refused(explanation) => is_passing(explanation),
+            ApiError::Unreachable { .. } | ApiError::Deadline { .. } => true,
+            ApiError::Handshake { .. } | ApiError::BadAnswer(_) => false,
+        }
+    }
+
+    pub(super) fn is_about_the_connection(&self) -> bool {
+        matches!(self, ApiError::Handshake { .. } | ApiError::Unreachable { .. })
+    }
+
+    /// An answer that does not hold what it should.
+    pub(crate) fn bad_answer(error: &impl Explain) -> ApiError {
+        ApiError::BadAnswer(error.explain())
+    }
+}
+
+impl Explain for ApiError {
+    fn explain(&self) -> Explanation {
+        match self {
+            ApiError::Refused(explanation) => explanation.clone(),
+            ApiError::Handshake { address, error } => error.explain().fact("manager", address),
+            ApiError::Unreachable { tried } if tried.is_empty() => {
+                Explanation::new(code::UNREACHABLE, "no manager's address is known")
+                    .hint("name one with --manager HOST:PORT")
+            }
+            ApiError::Unreachable { tried } => {
+                let told = Explanation::new(code::UNREACHABLE, self.to_string());
+                let told = tried.iter().fold(told, |told, one| told.fact(&one.address, one.why()));
+                told.hint("check that the manager runs and that the address is its API's (port 7443)")
+            }
+            ApiError::Deadline { addresses, .. } => Explanation::new(code::DEADLINE, self.to_string())
+                .fact("managers", addresses.join(", "))
+                .hint("it may have taken effect all the same: look before you repeat it"),
+            ApiError::BadAnswer(why) => {
+                let mut told = why.clone();
+                told.message = self.to_string();
+                told
+            }
+        }
+    }
+}
+
+/// What a status means: the refusal it carries; else what happened to the connection, as the dialler
+/// noted it, or as the status' sources tell.
+pub(super) fn of_status(status: &Status, mut failures: Vec<Tried>) -> ApiError {
+    if !status.details().is_empty() {
+        return ApiError::Refused(from_status(status));
+    }
+    // One address that was reached and refused says more than others that were not.
+    let spoke = failures.iter().position(|tried| matches!(tried.cause, Cause::Handshake(_)));
+    if let Some(place) = spoke
+        && let Tried { address, cause: Cause::Handshake(error) } = failures.swap_remove(place)
+    {
+        return ApiError::Handshake { address, error };
+    }
+    if !failures.is_empty() {
+        return ApiError::Unreachable { tried: failures };
+    }
+    if let Some(explanation) = explain_source(status) {
+        return ApiError::Refused(explanation);
+    }
+    match status.code() {
+        tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled => {
+            let cause = Cause::Io(status.message().to_owned());
+            ApiError::Unreachable { tried: vec![Tried { address: "manager".to_owned(), cause }] }
+        }
+        _ => ApiError::Refused(from_status(status)),
+    }
+}

@@ -1,0 +1,92 @@
+//! Accepting: a loop that nothing a caller does can end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use certus_pki::code;
+use certus_pki::explain::Explanation;
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
+
+/// Connections that one listener or peer carries at once: two sockets and 8 KiB each, when idle.
+pub(super) const CONNECTIONS_MAX: usize = 10_000;
+
+/// Out of file descriptors or memory: others must end first, and asking at once only burns time.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is done with a connection that was accepted.
+pub(super) trait End: Send + Sync + 'static {
+    /// Its name in logs.
+    fn name(&self) -> &str;
+
+    /// Carries one connection until it ends, or until `ending`.
+    fn carry(
+        &self,
+        tcp: TcpStream,
+        from: SocketAddr,
+        ending: CancellationToken,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// One bound address.
+pub(super) struct Accepting {
+    pub(super) tcp: TcpListener,
+    pub(super) metrics: Metrics,
+    pub(super) closing: CancellationToken,
+    pub(super) ending: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Accepting {
+    /// Accepts until closing. Each connection is carried by a task of its own, so that a slow
+    /// handshake holds up nobody.
+    pub(super) async fn run(self, end: impl End) {
+        let end = Arc::new(end);
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                () = self.closing.cancelled() => return,
+                accepted = self.tcp.accept() => accepted,
+            };
+            let (tcp, from) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.refused_by_system(end.name(), &error).await;
+                    continue;
+                }
+            };
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                let why = Explanation::new(code::TOO_MANY_CONNECTIONS, "too many connections at once")
+                    .halves(format!("{CONNECTIONS_MAX} at most"), "one more");
+                tracing::warn!(name = end.name(), %from, code = %why.code, %why, "refused a connection");
+                continue;
+            };
+            let (end, ending) = (end.clone(), self.ending.clone());
+            self.tasks.spawn(async move {
+                // Nagle's delay would add 40 ms to every small answer; a socket that is gone says so.
+                let _ = tcp.set_nodelay(true);
+                end.carry(tcp, from, ending).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn refused_by_system(&self, name: &str, error: &io::Error) {
+        self.metrics.accept_failed();
+        let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        if exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
+            tracing::warn!(name, %error, "cannot accept now; trying again");
+            tokio::time::sleep(EXHAUSTED_PAUSE).await;
+        } else {
+            // The caller went away before it was accepted.
+            tracing::debug!(name, %error, "a connection was gone before it was accepted");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The machine's clock, and chance for jitter. Read here and nowhere else in this room.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use certus_pki::UnixTime;
+use certus_tls::Clock;
+
+/// The machine's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        UnixTime::from_secs(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    })
+}
+
+/// A random share for jitter, 0 to 255.
+pub(crate) fn jitter() -> u8 {
+    let mut share = [0];
+    // Without randomness there is no jitter, and no TLS either.
+    let _ = aws_lc_rs::rand::fill(&mut share);
+    share[0]
+}
+
+/// A wait of so many seconds; never zero, so that no loop spins.
+pub(crate) fn wait(secs: f64) -> Duration {
+    Duration::from_secs_f64(secs.clamp(0.05, 86_400.0))
+}
+
+/// A lifetime as a duration.
+pub(crate) const fn duration(lifetime: certus_pki::Lifetime) -> Duration {
+    Duration::from_secs(lifetime.secs() as u64)
+}

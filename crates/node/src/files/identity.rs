@@ -1,0 +1,167 @@
+//! The files of one identity: the one truth, what is made from it, and a key that waits for its
+//! certificate.
+
+use std::path::{Path, PathBuf};
+
+use certus_pki::cert::Certificate;
+use certus_pki::explain::{Explain, Explanation};
+use certus_pki::pem;
+use certus_pki::{Bundle, KeyType, PrivateKey, PublicKey, Signer, SpiffeId, code};
+use certus_wire::{bundle_from_wire, bundle_to_wire, v1};
+use prost::Message;
+use zeroize::Zeroizing;
+
+use super::{FileError, Fresh, atomic};
+
+/// The directory of one identity, `certs/ROLE-ID`.
+#[derive(Clone, Debug)]
+pub struct IdentityDir {
+    path: PathBuf,
+}
+
+/// What was read back.
+pub struct Stored {
+    /// Whose it is.
+    pub identity: SpiffeId,
+    /// The private key.
+    pub key: PrivateKey,
+    /// Leaf first, then its issuers.
+    pub chain: Vec<Vec<u8>>,
+    /// The leaf.
+    pub leaf: Certificate,
+    /// What the node trusted last.
+    pub bundle: Bundle,
+}
+
+impl IdentityDir {
+    /// An identity's files in any directory of its own: also a person's, in `CERTUS_HOME`.
+    pub fn at(path: PathBuf) -> IdentityDir {
+        IdentityDir { path }
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether credentials are kept here, usable or not.
+    pub fn is_enrolled(&self) -> bool {
+        self.path.join(CREDENTIALS).exists()
+    }
+
+    /// Keeps key, chain and bundle. The chain and its key change together or not at all; the bundle is
+    /// written first, because an old chain with a newer bundle is still usable.
+    pub fn store(&self, fresh: &Fresh<'_>) -> Result<(), FileError> {
+        atomic::make_dir(&self.path)?;
+        self.store_bundle(fresh.bundle)?;
+        let path = self.path.join(CREDENTIALS);
+        let key = key_pem(fresh.key, &path)?;
+        let mut text = Zeroizing::new(String::with_capacity(16 << 10));
+        text.push_str(&key);
+        text.push_str(&certificates(fresh.chain));
+        atomic::write(&path, text.as_bytes())?;
+        self.store_derived(&key, fresh.chain, fresh.bundle)?;
+        atomic::remove(&self.path.join(PENDING_KEY))
+    }
+
+    /// Keeps what the node trusts now.
+    pub fn store_bundle(&self, bundle: &Bundle) -> Result<(), FileError> {
+        atomic::make_dir(&self.path)?;
+        let text = pem::encode(BUNDLE_LABEL, &bundle_to_wire(bundle).encode_to_vec());
+        atomic::write(&self.path.join(BUNDLE), text.as_bytes())?;
+        let roots: Vec<Vec<u8>> = bundle.roots().iter().map(|root| root.der().to_vec()).collect();
+        atomic::write_if_changed(&self.path.join(ROOTS), certificates(&roots).as_bytes())
+    }
+
+    /// Reads back what was kept; nothing if nothing was.
+    ///
+    /// What is made from the one truth is made again where a crash left it behind.
+    pub fn load(&self) -> Result<Option<Stored>, FileError> {
+        let path = self.path.join(CREDENTIALS);
+        let Some(text) = read_text(&path)? else { return Ok(None) };
+        let wrong = |why| FileError::content(&path, why);
+        let key = PrivateKey::from_pem(&text).map_err(|error| wrong(error.explain()))?;
+        let certificates = Certificate::many_from_pem(&text).map_err(|error| wrong(error.explain()))?;
+        let leaf = certificates[0].clone();
+        if leaf.public_key != *key.public_key() {
+            let (expected, came) = (leaf.key_hash().short(), key.public_key().hash().short());
+            let why = Explanation::new(code::KEY_MISMATCH, "the key does not fit the certificate");
+            return Err(wrong(why.halves(expected, came)));
+        }
+        let no_identity = |error: certus_pki::cert::NoIdentity| {
+            wrong(Explanation::new(code::NO_IDENTITY, error.to_string()))
+        };
+        let identity = leaf.identity().map_err(no_identity)?;
+        let chain: Vec<Vec<u8>> = certificates.into_iter().map(|certificate| certificate.der).collect();
+        let bundle = self.load_bundle()?;
+        self.store_derived(&key_pem(&key, &path)?, &chain, &bundle)?;
+        Ok(Some(Stored { identity, key, chain, leaf, bundle }))
+    }
+
+    /// The key for the next certificate, kept until there is one: who asks again after a lost answer
+    /// asks with the same key, and is given the same certificate.
+    pub fn pending_key(&self, current: Option<&PublicKey>) -> Result<PrivateKey, FileError> {
+        atomic::make_dir(&self.path)?;
+        let path = self.path.join(PENDING_KEY);
+        let wrong = |why| FileError::content(&path, why);
+        if let Some(text) = read_text(&path)?
+            && let Ok(key) = PrivateKey::from_pem(&text)
+            // A crash between storing a certificate and forgetting that its key was pending.
+            && current.is_none_or(|current| current != key.public_key())
+        {
+            return Ok(key);
+        }
+        let key = PrivateKey::generate(KeyType::P256).map_err(|error| wrong(error.explain()))?;
+        atomic::write(&path, key_pem(&key, &path)?.as_bytes())?;
+        Ok(key)
+    }
+
+    /// Forgets a pending key: its asking was refused for good.
+    pub fn forget_pending_key(&self) -> Result<(), FileError> {
+        atomic::remove(&self.path.join(PENDING_KEY))
+    }
+
+    fn load_bundle(&self) -> Result<Bundle, FileError> {
+        let path = self.path.join(BUNDLE);
+        let wrong = |what: &str| FileError::content(&path, Explanation::new(code::BAD_ENCODING, what));
+        let text = read_text(&path)?.ok_or_else(|| wrong("it is not there"))?;
+        let blocks = pem::decode(&text).map_err(|error| FileError::content(&path, error.explain()))?;
+        let block = blocks.iter().find(|block| block.label == BUNDLE_LABEL);
+        let block = block.ok_or_else(|| wrong("it holds no bundle"))?;
+        let bundle = v1::Bundle::decode(block.der.as_slice());
+        let bundle = bundle.map_err(|_| wrong("its bundle is not well-formed"))?;
+        bundle_from_wire(&bundle).map_err(|error| FileError::content(&path, error.explain()))
+    }
+
+    /// For other programs: the same in the three files that they expect.
+    fn store_derived(&self, key: &str, chain: &[Vec<u8>], bundle: &Bundle) -> Result<(), FileError> {
+        let roots: Vec<Vec<u8>> = bundle.roots().iter().map(|root| root.der().to_vec()).collect();
+        atomic::write_if_changed(&self.path.join(CERTIFICATE), certificates(chain).as_bytes())?;
+        atomic::write_if_changed(&self.path.join(KEY), key.as_bytes())?;
+        atomic::write_if_changed(&self.path.join(ROOTS), certificates(&roots).as_bytes())
+    }
+}
+
+const CREDENTIALS: &str = "credentials.pem";
+const BUNDLE: &str = "bundle.pem";
+const CERTIFICATE: &str = "node.crt";
+const KEY: &str = "node.key";
+const ROOTS: &str = "ca.crt";
+const PENDING_KEY: &str = "pending.key";
+/// The label of a bundle's block: the bytes are a `certus.v1.Bundle`.
+const BUNDLE_LABEL: &str = "CERTUS BUNDLE";
+
+fn certificates(chain: &[Vec<u8>]) -> String {
+    chain.iter().map(|der| pem::encode(pem::CERTIFICATE, der)).collect()
+}
+
+fn key_pem(key: &PrivateKey, path: &Path) -> Result<Zeroizing<String>, FileError> {
+    key.to_pem().map_err(|error| FileError::content(path, error.explain()))
+}
+
+fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, FileError> {
+    let Some(bytes) = atomic::read(path)? else { return Ok(None) };
+    let text = std::str::from_utf8(&bytes).map(|text| Zeroizing::new(text.to_owned()));
+    let not_text = |_| FileError::content(path, Explanation::new(code::BAD_ENCODING, "it is not text"));
+    text.map(Some).map_err(not_text)
+}

@@ -1,0 +1,179 @@
+//! The stream by which managers tell a node what changed, kept alive through their absence.
+//!
+//! Brings news and carries reports; what the news means is decided by the keeper.
+
+use std::time::Duration;
+
+use certus_pki::explain::{Explain, Explanation};
+use certus_pki::renewal::backoff_secs;
+use certus_pki::{Bundle, Delta, Epoch, code, defaults};
+use certus_tls::Credentials;
+use certus_wire::{bundle_from_wire, epoch_to_wire, v1};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Api, ApiError};
+use crate::clock::{duration, jitter, wait};
+use crate::keeper::Wake;
+
+/// What the stream brings.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A manager answered the first report.
+    Open,
+    /// Everything, anew.
+    Whole(Box<Bundle>),
+    /// What changed.
+    Changed(Delta),
+    /// The manager lives.
+    Alive,
+    /// The stream is no more; the next attempt comes after a pause.
+    Ended {
+        /// Why.
+        why: Explanation,
+        /// How long until the next attempt.
+        pause: Duration,
+    },
+}
+
+/// What the keeper has put in force, for the stream to report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Enforced {
+    /// The newest epoch in force.
+    pub(crate) epoch: Epoch,
+    /// Connections cut since the process began.
+    pub(crate) cut: u64,
+    /// Raised when the stream shall be opened anew, under a new identity.
+    pub(crate) identity: u64,
+}
+
+/// A manager that is back is found within this, also after a long absence.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// The first report and one more; later ones supersede each other before they are sent.
+const REPORTS_QUEUED_MAX: usize = 2;
+
+/// Watches until the keeper is gone or `stop`.
+pub(crate) async fn run(
+    api: Api,
+    credentials: Credentials,
+    keeper: mpsc::Sender<Wake>,
+    mut enforced: watch::Receiver<Enforced>,
+    stop: CancellationToken,
+) {
+    let mut failures = 0;
+    loop {
+        let mut heard = false;
+        let ended = tokio::select! {
+            () = stop.cancelled() => return,
+            ended = one_stream(&api, &credentials, &keeper, &mut enforced, &mut heard) => ended,
+        };
+        let why = match ended {
+            // Renewed: at once, and from where we are.
+            Ended::IdentityChanged => continue,
+            Ended::KeeperGone => return,
+            Ended::Failed(error) => error.explain(),
+        };
+        failures = if heard { 1 } else { failures + 1 };
+        let pause = wait(backoff_secs(failures, i64::MAX, jitter())).min(PAUSE_MAX);
+        if keeper.send(Wake::Watch(News::Ended { why, pause })).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        api.redial();
+    }
+}
+
+enum Ended {
+    IdentityChanged,
+    KeeperGone,
+    Failed(ApiError),
+}
+
+async fn one_stream(
+    api: &Api,
+    credentials: &Credentials,
+    keeper: &mpsc::Sender<Wake>,
+    enforced: &mut watch::Receiver<Enforced>,
+    heard: &mut bool,
+) -> Ended {
+    let (reports, outgoing) = mpsc::channel(REPORTS_QUEUED_MAX);
+    let mut reported = *enforced.borrow_and_update();
+    // What we have is what is published: the keeper's word of it may be on its way.
+    reported.epoch = credentials.current().epoch();
+    let first = v1::WatchReport { enforced: Some(epoch_to_wire(reported.epoch)), cut: 0 };
+    if reports.send(first).await.is_err() {
+        return Ended::KeeperGone;
+    }
+    let outgoing = ReceiverStream::new(outgoing);
+    let opened = api.node(async |mut node| node.watch(outgoing).await).await;
+    let mut updates = match opened {
+        Ok(updates) => updates,
+        Err(error) => return Ended::Failed(error),
+    };
+    if keeper.send(Wake::Watch(News::Open)).await.is_err() {
+        return Ended::KeeperGone;
+    }
+    loop {
+        tokio::select! {
+            update = tokio::time::timeout(duration(defaults::SILENCE_MAX), updates.message()) => {
+                let news = match update {
+                    Ok(Ok(Some(update))) => news(&update),
+                    Ok(Ok(None)) => Err(ended("the manager ended the stream")),
+                    Ok(Err(status)) => Err(api.explained(&status)),
+                    Err(_) => Err(ended("the manager was silent for longer than a living one is")),
+                };
+                match news {
+                    Ok(news) => {
+                        *heard = true;
+                        if keeper.send(Wake::Watch(news)).await.is_err() {
+                            return Ended::KeeperGone;
+                        }
+                    }
+                    Err(error) => return Ended::Failed(error),
+                }
+            }
+            changed = enforced.changed() => {
+                let now = *enforced.borrow_and_update();
+                if changed.is_err() {
+                    return Ended::KeeperGone;
+                }
+                if now.epoch > reported.epoch || now.cut > reported.cut {
+                    let cut = u32::try_from(now.cut - reported.cut).unwrap_or(u32::MAX);
+                    let report = v1::WatchReport { enforced: Some(epoch_to_wire(now.epoch)), cut };
+                    if reports.send(report).await.is_err() {
+                        return Ended::Failed(ended("the manager takes no more reports"));
+                    }
+                }
+                if now.identity != reported.identity {
+                    return Ended::IdentityChanged;
+                }
+                reported = now;
+            }
+        }
+    }
+}
+
+fn news(update: &v1::WatchUpdate) -> Result<News, ApiError> {
+    use v1::watch_update::Kind;
+    match &update.kind {
+        Some(Kind::Bundle(bundle)) => {
+            let bundle = bundle_from_wire(bundle).map_err(|malformed| ApiError::bad_answer(&malformed))?;
+            Ok(News::Whole(Box::new(bundle)))
+        }
+        Some(Kind::Delta(delta)) => {
+            let delta = Delta::try_from(delta).map_err(|malformed| ApiError::bad_answer(&malformed))?;
+            Ok(News::Changed(delta))
+        }
+        // None is a kind that only a newer manager knows: a sign of life too.
+        Some(Kind::Heartbeat(_)) | None => Ok(News::Alive),
+    }
+}
+
+fn ended(why: &str) -> ApiError {
+    ApiError::Refused(Explanation::new(code::UNAVAILABLE, why))
+}

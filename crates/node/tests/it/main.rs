@@ -1,0 +1,1 @@
+//! A node against real sockets and a small manager of its own.
