@@ -149,6 +149,18 @@ codes! {
     LISTEN = 3104;
     /// The node's own certificate is no longer usable.
     OWN_CERTIFICATE = 3105;
+    /// The data directory belongs to a running process.
+    DIRECTORY_IN_USE = 3106;
+    /// The service behind a listener does not answer.
+    BACKEND = 3107;
+    /// A peer does not answer.
+    PEER_UNREACHABLE = 3108;
+    /// The node was removed from the cluster.
+    REMOVED = 3109;
+    /// A bundle was sent whose roots are not those that are trusted.
+    FOREIGN_ROOTS = 3110;
+    /// More connections at once than a listener carries.
+    TOO_MANY_CONNECTIONS = 3111;
 
     /// There is data where something new should be made.
     ALREADY_EXISTS = 4101;
