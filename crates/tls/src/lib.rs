@@ -5,6 +5,21 @@
 //! peer against the newest snapshot (I11); publishing a newer one cuts exactly the connections that it
 //! no longer trusts. Any byte stream will do, and the clock is handed in: nothing here opens a socket,
 //! reads a file or asks the machine for the time.
+//!
+//! ```
+//! use certus_tls::{Clock, Publisher, Server, ServerOptions, Snapshot, sweep_each_second};
+//! # use certus_pki::Accept;
+//! # async fn serve(snapshot: Snapshot, clock: Clock, accept: Accept, io: tokio::io::DuplexStream)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! let publisher = Publisher::new(snapshot, clock);
+//! tokio::spawn(sweep_each_second(publisher.credentials(), |cuts| drop(cuts)));
+//! let server = Server::new(publisher.credentials(), ServerOptions::new(accept));
+//! let stream = server.accept(io).await?;
+//! let caller = stream.peer().map(|peer| &peer.peer.identity);
+//! # let _ = caller;
+//! # Ok(())
+//! # }
+//! ```
 
 mod admit;
 mod client;
