@@ -1,6 +1,26 @@
 //! The manager daemon: a node that also decides.
 //!
-//! It never decides who gets a certificate: it asks `ca`, and makes the answer durable.
+//! It never decides who gets a certificate: it asks `ca`, makes the answer durable, and only then lets
+//! it leave (I4).
+
+mod found;
+mod manager;
+
+pub mod api;
+mod house;
+mod keys;
+mod metrics;
+mod presence;
+mod rate;
+mod sealing;
+mod shared;
+mod truth;
 
 pub mod replica;
 pub mod storage;
+
+pub use found::{FoundError, FoundOptions, Founded, OperatorIdentity, found};
+pub use keys::KeysError;
+pub use manager::{Manager, ManagerOptions, StartError, is_founded};
+pub use sealing::SealError;
+pub use truth::{CaMachine, Unanswered};

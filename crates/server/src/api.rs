@@ -1,0 +1,67 @@
+//! The managers' API: who calls, what they may, and the services that answer.
+
+pub mod authorise;
+mod bootstrap;
+mod cluster;
+mod gate;
+mod listen;
+mod name;
+mod node;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use certus_pki::SpiffeId;
+use certus_pki::explain::{Explain, Explanation};
+use certus_tls::PeerIdentity;
+use certus_wire::v1::bootstrap_server::BootstrapServer;
+use certus_wire::v1::cluster_server::ClusterServer;
+use certus_wire::v1::node_server::NodeServer;
+use tonic::service::Routes;
+use tonic::{Request, Status};
+
+pub(crate) use gate::GateLayer;
+pub(crate) use listen::serve;
+
+use crate::shared::Shared;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// The verified peer; none if it showed no certificate.
+    pub(crate) peer: Option<Arc<PeerIdentity>>,
+    /// Where it calls from.
+    pub(crate) address: SocketAddr,
+}
+
+/// Every service, unguarded: the gate stands before them.
+pub(crate) fn routes(shared: &Arc<Shared>) -> Routes {
+    let bootstrap = BootstrapServer::new(bootstrap::Bootstrap { shared: shared.clone() });
+    let node = NodeServer::new(node::Node { shared: shared.clone() });
+    let cluster = ClusterServer::new(cluster::Cluster { shared: shared.clone() });
+    Routes::new(bootstrap.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(node.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(cluster.max_decoding_message_size(REQUEST_BYTES_MAX))
+}
+
+/// The largest request is a certificate request of 16 KiB, or a token with a hundred names.
+const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// The verified identity of who made a call. The gate lets no other call through to those that ask.
+pub(crate) fn peer_of<T>(request: &Request<T>) -> Result<Arc<PeerIdentity>, Status> {
+    let caller = request.extensions().get::<Caller>();
+    caller.and_then(|caller| caller.peer.clone()).ok_or_else(|| {
+        let what = "this call needs a client certificate";
+        refuse(&Explanation::new(certus_pki::code::NO_CERTIFICATE, what))
+    })
+}
+
+/// The same, by name.
+pub(crate) fn caller_of<T>(request: &Request<T>) -> Result<SpiffeId, Status> {
+    Ok(peer_of(request)?.peer.identity.clone())
+}
+
+/// The status of an error.
+pub(crate) fn refuse(error: &impl Explain) -> Status {
+    certus_wire::status::to_status(&error.explain())
+}

@@ -1,0 +1,394 @@
+//! Reading and operating the cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand::fill;
+use certus_ca::{
+    CertFilter, CertRecord, Command, CreateToken, Cursor, NodeFilter, NodeRecord, NodeState, Reply, Target,
+};
+use certus_pki::explain::Explanation;
+use certus_pki::{Certificate, Directive, Epoch, Grant, JoinToken, Lifetime, Role, SpiffeId, UnixTime, code};
+use certus_wire::v1;
+use certus_wire::{cert_id_to_wire, epoch_to_wire, parsed};
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use super::name::{self, Named};
+use super::{caller_of, refuse};
+use crate::shared::Shared;
+
+/// Rows of one page, unless fewer are asked for.
+const PAGE: usize = 500;
+/// Offline and overdue nodes that one answer names.
+const NAMED_MAX: usize = 1000;
+/// The longest a call waits for nodes to enforce something.
+const ENFORCEMENT_WAIT_MAX: Duration = Duration::from_secs(60);
+
+pub(crate) struct Cluster {
+    pub(crate) shared: Arc<Shared>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl v1::cluster_server::Cluster for Cluster {
+    async fn status(&self, _request: Request<v1::StatusRequest>) -> Answer<v1::ClusterStatus> {
+        let shared = &self.shared;
+        let now = shared.truth.now();
+        let read = shared.truth.read(|view| {
+            let nodes = NodeFilter { active: true, ..NodeFilter::default() };
+            Ok((
+                certus_ca::cluster(view)?,
+                certus_ca::roots(view)?,
+                certus_ca::issuers(view)?,
+                certus_ca::due(view, now, NAMED_MAX)?,
+                count_nodes(view, &nodes)?,
+            ))
+        });
+        let (cluster, roots, issuers, due, nodes) = read.map_err(|error| refuse(&error))?;
+        let cluster = cluster.ok_or_else(|| refuse(&not_founded()))?;
+        let roots = roots.iter().filter(|root| root.active).map(|root| authority(&root.der));
+        let issuers = issuers.iter().filter(|issuer| issuer.active).map(|issuer| authority(&issuer.der));
+        let connected = shared.presence.connected();
+        let overdue = due
+            .into_iter()
+            .map(|due| v1::OverdueNode { node: due.node.to_string(), renew_by: due.renew_by.secs() });
+        Ok(Response::new(v1::ClusterStatus {
+            cluster: cluster.name.to_string(),
+            epoch: Some(epoch_to_wire(cluster.epoch)),
+            founded_at: cluster.founded_at.secs(),
+            now: now.secs(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            leaf_lifetime_secs: cluster.settings.leaf_lifetime.secs(),
+            roots: roots.collect(),
+            issuers: issuers.collect(),
+            connected: connected.into_iter().take(NAMED_MAX).map(presence).collect(),
+            nodes,
+            overdue: overdue.collect(),
+            managers: vec![shared.identity.to_string()],
+        }))
+    }
+
+    async fn bundle(&self, _request: Request<v1::BundleRequest>) -> Answer<v1::Bundle> {
+        Ok(Response::new(certus_wire::bundle_to_wire(self.shared.publisher.current().bundle())))
+    }
+
+    async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Answer<v1::CreateTokenReply> {
+        let by = caller_of(&request)?;
+        let (token, create) = self.token(by, request.get_ref())?;
+        let (role, id) = (create.role, create.id.clone());
+        let reply = self.propose(&Command::CreateToken(create)).await?;
+        let Reply::TokenCreated { token: name, expires_at } = reply else { return Err(mismatched()) };
+        info!(token = %name, %role, id = ?id, %expires_at, "token created");
+        Ok(Response::new(v1::CreateTokenReply {
+            token: token.reveal().to_string(),
+            expires_at: expires_at.secs(),
+        }))
+    }
+
+    async fn list_tokens(&self, request: Request<v1::ListRequest>) -> Answer<v1::TokenList> {
+        let (after, limit) = page_of(&request.get_ref().after, request.get_ref().limit);
+        let page = self.shared.truth.read(|view| certus_ca::tokens(view, after.as_ref(), limit));
+        let page = page.map_err(|error| refuse(&error))?;
+        let token = |token: certus_ca::TokenRecord| v1::Token {
+            id: token.token.as_bytes().to_vec(),
+            role: token.role.to_string(),
+            node_id: token.id.map(|id| id.to_string()),
+            sans: token.sans.iter().map(ToString::to_string).collect(),
+            created_at: token.created_at.secs(),
+            expires_at: token.expires_at.secs(),
+            uses: token.uses,
+            used: token.used,
+            revoked_at: token.revoked_at.map(UnixTime::secs),
+            by: token.by.to_string(),
+            replace: token.replace,
+        };
+        let tokens = page.items.into_iter().map(token).collect();
+        Ok(Response::new(v1::TokenList { tokens, next: cursor(page.next) }))
+    }
+
+    async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Answer<v1::RevokeTokenReply> {
+        let by = caller_of(&request)?;
+        let token = certus_wire::token_id(&request.get_ref().id).map_err(|error| refuse(&error))?;
+        self.propose(&Command::RevokeToken { token, by }).await?;
+        info!(%token, "token revoked");
+        Ok(Response::new(v1::RevokeTokenReply {}))
+    }
+
+    async fn list_nodes(&self, request: Request<v1::ListRequest>) -> Answer<v1::NodeList> {
+        let (after, limit) = page_of(&request.get_ref().after, request.get_ref().limit);
+        let read = self.shared.truth.read(|view| {
+            let page = certus_ca::nodes(view, &NodeFilter::default(), after.as_ref(), limit)?;
+            let mut nodes = Vec::with_capacity(page.items.len());
+            for node in page.items {
+                let newest = certus_ca::cert(view, &node.newest)?;
+                nodes.push(self.node_record(node, newest));
+            }
+            Ok(v1::NodeList { nodes, next: cursor(page.next) })
+        });
+        read.map(Response::new).map_err(|error| refuse(&error))
+    }
+
+    async fn list_certs(&self, request: Request<v1::ListCertsRequest>) -> Answer<v1::CertList> {
+        let request = request.into_inner();
+        let (after, limit) = page_of(&request.after, request.limit);
+        let now = self.shared.truth.now();
+        let node = match &request.node {
+            Some(name) => Some(self.find_node(name)?),
+            None => None,
+        };
+        let filter = CertFilter {
+            node,
+            expiring_before: request.expiring_before.map(UnixTime::from_secs),
+            live_at: (!request.all).then_some(now),
+            newest: !request.all,
+        };
+        let read = self.shared.truth.read(|view| {
+            let page = certus_ca::certs(view, &filter, after.as_ref(), limit)?;
+            let mut certs = Vec::with_capacity(page.items.len());
+            for cert in page.items {
+                let newest = certus_ca::node(view, &cert.node)?.is_some_and(|node| node.newest == cert.cert);
+                certs.push(certificate(cert, newest));
+            }
+            Ok(v1::CertList { certs, next: cursor(page.next) })
+        });
+        read.map(Response::new).map_err(|error| refuse(&error))
+    }
+
+    async fn get_cert(&self, request: Request<v1::GetCertRequest>) -> Answer<v1::CertList> {
+        let found = self.find(&request.get_ref().name)?;
+        let read = self.shared.truth.read(|view| match &found {
+            Named::Node(node) => Ok(certus_ca::cert(view, &node.newest)?.map(|cert| (cert, true))),
+            Named::Cert(cert) => {
+                let node = certus_ca::node(view, &cert.node)?;
+                let newest = node.is_some_and(|node| node.newest == cert.cert);
+                Ok(Some((CertRecord::clone(cert), newest)))
+            }
+        });
+        let found = read.map_err(|error| refuse(&error))?;
+        let certs = found.into_iter().map(|(cert, newest)| certificate(cert, newest)).collect();
+        Ok(Response::new(v1::CertList { certs, next: Vec::new() }))
+    }
+
+    async fn revoke(&self, request: Request<v1::RevokeRequest>) -> Answer<v1::RevokeReply> {
+        let by = caller_of(&request)?;
+        let reason = certus_wire::reason(request.get_ref().reason).map_err(|error| refuse(&error))?;
+        let target = match self.find(&request.get_ref().name)? {
+            Named::Node(node) => Target::Node(node.identity),
+            Named::Cert(cert) => Target::Cert(cert.cert),
+        };
+        let whole_node = matches!(target, Target::Node(_));
+        let reply = self.propose(&Command::Revoke { target, reason, by: by.clone() }).await?;
+        let Reply::Revoked { node, certs, revision } = reply else { return Err(mismatched()) };
+        let epoch = self.epoch_at(revision);
+        self.shared.presence.committed(epoch);
+        self.shared.metrics.revoked(certs.len());
+        info!(%node, certificates = certs.len(), %reason, %by, %epoch, "revoked");
+        Ok(Response::new(v1::RevokeReply {
+            epoch: Some(epoch_to_wire(epoch)),
+            node: whole_node.then(|| node.to_string()),
+            certs: certs.into_iter().map(cert_id_to_wire).collect(),
+        }))
+    }
+
+    async fn enforcement(&self, request: Request<v1::EnforcementRequest>) -> Answer<v1::EnforcementReply> {
+        let epoch = certus_wire::epoch(request.get_ref().epoch.as_ref());
+        let patience = Duration::from_millis(request.get_ref().wait_ms.into()).min(ENFORCEMENT_WAIT_MAX);
+        let shared = &self.shared;
+        let seen = shared.presence.wait_enforced(epoch, patience).await;
+        let offline = self.offline()?;
+        let micros = |took: Duration| u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        Ok(Response::new(v1::EnforcementReply {
+            enforced: u32::try_from(seen.enforced).unwrap_or(u32::MAX),
+            connected: u32::try_from(seen.enforced + seen.pending.len()).unwrap_or(u32::MAX),
+            pending: seen.pending.iter().take(NAMED_MAX).map(ToString::to_string).collect(),
+            offline,
+            cut: seen.cut,
+            cut_after_us: seen.cut_after.map(micros),
+            took_us: seen.took.map(micros),
+        }))
+    }
+
+    async fn rotate(&self, request: Request<v1::RotateRequest>) -> Answer<v1::RotateReply> {
+        let by = caller_of(&request)?;
+        let node = self.find_node(&request.get_ref().name)?;
+        let directive = Directive::RenewNow;
+        let reply = self.propose(&Command::Direct { node: node.clone(), directive, by }).await?;
+        let Reply::Directed { revision } = reply else { return Err(mismatched()) };
+        let epoch = self.epoch_at(revision);
+        self.shared.presence.committed(epoch);
+        info!(%node, %epoch, "node told to renew");
+        Ok(Response::new(v1::RotateReply {
+            connected: self.shared.presence.connected_since(&node).is_some(),
+            node: node.to_string(),
+            epoch: Some(epoch_to_wire(epoch)),
+        }))
+    }
+}
+
+impl Cluster {
+    async fn propose(&self, command: &Command) -> Result<Reply, Status> {
+        self.shared.truth.propose(command).await.map_err(|error| {
+            let explanation = certus_pki::Explain::explain(&error);
+            self.shared.metrics.refused(explanation.code);
+            info!(%explanation, "command refused");
+            refuse(&explanation)
+        })
+    }
+
+    fn find(&self, name: &str) -> Result<Named, Status> {
+        let found = self.shared.truth.read(|view| name::find(view, name));
+        found.map_err(|error| refuse(&error))?.map_err(|error| refuse(&error))
+    }
+
+    fn find_node(&self, name: &str) -> Result<SpiffeId, Status> {
+        match self.find(name)? {
+            Named::Node(node) => Ok(node.identity),
+            Named::Cert(cert) => Ok(cert.node),
+        }
+    }
+
+    /// A token of fresh randomness that pins the active root, and the command that makes it known.
+    fn token(
+        &self,
+        by: SpiffeId,
+        request: &v1::CreateTokenRequest,
+    ) -> Result<(JoinToken, CreateToken), Status> {
+        let mut secret = [0; JoinToken::HALF];
+        let no_randomness = |_| refuse(&Explanation::new(code::UNAVAILABLE, "the system gave no randomness"));
+        fill(&mut secret).map_err(no_randomness)?;
+        let roots = self.shared.truth.read(|view| certus_ca::roots(view)).map_err(|error| refuse(&error))?;
+        let active = roots.into_iter().filter(|root| root.active).max_by_key(|root| root.not_after);
+        let root = active.ok_or_else(|| refuse(&not_founded()))?.key_hash;
+        let token = JoinToken::new(secret, &root);
+        let malformed = |error: certus_wire::Malformed| refuse(&error);
+        let role: Role = parsed("role", &request.role).map_err(malformed)?;
+        let id = request.id.as_deref().map(|id| parsed("id", id)).transpose().map_err(malformed)?;
+        let sans = request.sans.iter().map(|san| parsed("san", san)).collect::<Result<_, _>>();
+        let create = CreateToken {
+            secret_hash: token.secret_hash(),
+            root,
+            role,
+            id,
+            sans: sans.map_err(malformed)?,
+            ttl: Lifetime::from_secs(request.ttl_secs),
+            uses: request.uses,
+            replace: request.replace,
+            grant: Grant::None,
+            by,
+        };
+        Ok((token, create))
+    }
+
+    /// Workers and managers of the cluster that hold no stream here, this manager aside.
+    fn offline(&self) -> Result<Vec<v1::Offline>, Status> {
+        let shared = &self.shared;
+        let mut offline = Vec::new();
+        for role in [Role::Manager, Role::Worker] {
+            let filter = NodeFilter { role: Some(role), active: true };
+            let mut after: Option<Cursor> = None;
+            loop {
+                let page = shared.truth.read(|view| certus_ca::nodes(view, &filter, after.as_ref(), PAGE));
+                let page = page.map_err(|error| refuse(&error))?;
+                for node in page.items {
+                    let away = shared.presence.connected_since(&node.identity).is_none();
+                    if away && node.identity != shared.identity && offline.len() < NAMED_MAX {
+                        let since = shared.presence.departed_at(&node.identity).map(UnixTime::secs);
+                        offline.push(v1::Offline { node: node.identity.to_string(), since });
+                    }
+                }
+                after = page.next;
+                if after.is_none() || offline.len() >= NAMED_MAX {
+                    break;
+                }
+            }
+        }
+        Ok(offline)
+    }
+
+    fn node_record(&self, node: NodeRecord, newest: Option<CertRecord>) -> v1::NodeRecord {
+        let connected_since = self.shared.presence.connected_since(&node.identity);
+        v1::NodeRecord {
+            identity: node.identity.to_string(),
+            grant: node.grant.to_string(),
+            revoked: node.state != NodeState::Active,
+            admitted_at: node.admitted_at.secs(),
+            sans: node.sans.iter().map(ToString::to_string).collect(),
+            connected_since: connected_since.map(UnixTime::secs),
+            newest: newest.map(|cert| certificate(cert, true)),
+        }
+    }
+
+    fn epoch_at(&self, revision: u64) -> Epoch {
+        Epoch { generation: self.shared.publisher.current().epoch().generation, revision }
+    }
+}
+
+/// How many nodes there are, counted a page at a time.
+fn count_nodes(
+    view: &dyn certus_ca::store::View,
+    filter: &NodeFilter,
+) -> Result<u64, certus_ca::store::Fault> {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let page = certus_ca::nodes(view, filter, after.as_ref(), PAGE)?;
+        count += page.items.len() as u64;
+        after = page.next;
+        if after.is_none() {
+            return Ok(count);
+        }
+    }
+}
+
+fn page_of(after: &[u8], limit: u32) -> (Option<Cursor>, usize) {
+    let limit = usize::try_from(limit).unwrap_or(PAGE);
+    let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
+    ((!after.is_empty()).then(|| Cursor::from_bytes(after)), limit)
+}
+
+fn cursor(next: Option<Cursor>) -> Vec<u8> {
+    next.map(|cursor| cursor.as_bytes().to_vec()).unwrap_or_default()
+}
+
+fn authority(der: &[u8]) -> v1::Authority {
+    let certificate = Certificate::from_der(der).ok();
+    v1::Authority {
+        key_hash: certificate.as_ref().map(|c| c.key_hash().as_bytes().to_vec()).unwrap_or_default(),
+        not_after: certificate.as_ref().map(|c| c.not_after.secs()).unwrap_or_default(),
+        subject: certificate.map(|c| c.subject).unwrap_or_default(),
+    }
+}
+
+fn presence((node, since, enforced): (SpiffeId, UnixTime, Epoch)) -> v1::Presence {
+    v1::Presence { node: node.to_string(), since: since.secs(), enforced: Some(epoch_to_wire(enforced)) }
+}
+
+fn certificate(cert: CertRecord, newest: bool) -> v1::Cert {
+    v1::Cert {
+        id: Some(cert_id_to_wire(cert.cert)),
+        node: cert.node.to_string(),
+        issued_at: cert.issued_at.secs(),
+        not_after: cert.not_after.secs(),
+        renew_by: cert.renew_by.secs(),
+        key_hash: cert.key_hash.as_bytes().to_vec(),
+        how: match cert.how {
+            certus_ca::How::Founded => "founded",
+            certus_ca::How::Joined => "joined",
+            certus_ca::How::Renewed => "renewed",
+        }
+        .to_owned(),
+        revoked_at: cert.revoked.map(|(at, _)| at.secs()),
+        reason: cert.revoked.map_or(0, |(_, reason)| reason.number().into()),
+        newest,
+        der: cert.der,
+    }
+}
+
+fn not_founded() -> Explanation {
+    Explanation::new(code::NOT_FOUNDED, "the cluster is not founded yet").hint("certus cluster init")
+}
+
+fn mismatched() -> Status {
+    refuse(&crate::truth::Unanswered::Mismatched { asked: "command" })
+}

@@ -1,0 +1,93 @@
+//! The gate before every service: the table of `authorise`, asked once for each call.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use certus_pki::Explanation;
+use certus_pki::code;
+use certus_wire::status::to_status;
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tower::{Layer, Service};
+use tracing::info;
+
+use super::Caller;
+use super::authorise::{self, Need, Standing};
+use crate::shared::Shared;
+
+/// Puts a [`Gate`] before a service.
+#[derive(Clone)]
+pub(crate) struct GateLayer {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+
+    fn layer(&self, inner: S) -> Gate<S> {
+        Gate { inner, shared: self.shared.clone() }
+    }
+}
+
+/// Lets through the calls that the caller may make.
+#[derive(Clone)]
+pub(crate) struct Gate<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S, B> Service<Request<B>> for Gate<S>
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let call = request.uri().path().to_owned();
+        match decide(&self.shared, &call, request.extensions().get::<Caller>()) {
+            Ok(()) => Box::pin(self.inner.call(request)),
+            Err(refusal) => {
+                self.shared.metrics.refused(refusal.code);
+                info!(%call, %refusal, "call refused");
+                let status = to_status(&refusal);
+                Box::pin(async move { Ok(status.into_http()) })
+            }
+        }
+    }
+}
+
+fn decide(shared: &Shared, call: &str, caller: Option<&Caller>) -> Result<(), Explanation> {
+    let no_caller = || Explanation::new(code::UNAVAILABLE, "the connection says nothing of its caller");
+    let caller = caller.ok_or_else(no_caller)?;
+    if authorise::need(call) == Some(Need::Nothing) && caller.peer.is_none() {
+        let taken = shared.rate.take(caller.address.ip(), Instant::now());
+        taken.map_err(|wait| {
+            Explanation::new(code::RATE_LIMITED, "too many calls without a certificate from this address")
+                .fact("address", caller.address.ip())
+                .fact("again in", format!("{} ms", wait.as_millis().max(1)))
+        })?;
+    }
+    let standing = match &caller.peer {
+        None => None,
+        Some(peer) => {
+            let identity = peer.peer.identity.clone();
+            let record = shared.truth.read(|view| certus_ca::node(view, &identity));
+            let record = record.map_err(|error| certus_pki::Explain::explain(&error))?;
+            let active = record.filter(|node| node.state == certus_ca::NodeState::Active);
+            Some(Standing { identity, grant: active.map(|node| node.grant) })
+        }
+    };
+    authorise::decide(call, standing.as_ref())
+}

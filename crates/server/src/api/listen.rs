@@ -1,0 +1,157 @@
+//! The API's listener: TCP, then our own TLS, then gRPC.
+//!
+//! Each handshake runs in a task of its own with a time limit, so that no caller holds the port.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use certus_node::metrics::{Metrics, Side};
+use certus_pki::Explain;
+use certus_tls::{Server, TlsStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+use tracing::{info, warn};
+
+use super::{Caller, GateLayer, routes};
+use crate::shared::Shared;
+
+/// Connections at once: a fleet of 10,000 nodes each holds one.
+const CONNECTIONS_MAX: usize = 20_000;
+/// Handshakes at once; more wait in the kernel's queue. Each costs a quarter of a millisecond of work.
+const HANDSHAKES_AT_ONCE: usize = 256;
+/// Handshaken connections waiting for gRPC to take them.
+const ACCEPTED_QUEUED: usize = 64;
+/// After the system refused to accept (no file descriptors left), before the next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Streams at once on one connection: a node needs two.
+const STREAMS_MAX: u32 = 128;
+/// Calls at once on one connection.
+const CALLS_AT_ONCE: usize = 64;
+
+/// Serves the API on `listener` until `shared.stopping`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Arc<Server>,
+    shared: Arc<Shared>,
+    metrics: Metrics,
+) -> Result<(), tonic::transport::Error> {
+    let (accepted, connections) = mpsc::channel(ACCEPTED_QUEUED);
+    let stopping = shared.stopping.clone();
+    let acceptor = tokio::spawn({
+        let stopping = stopping.clone();
+        async move {
+            tokio::select! {
+                () = accept(listener, tls, metrics, accepted) => {}
+                () = stopping.cancelled() => {}
+            }
+        }
+    });
+    let served = tonic::transport::Server::builder()
+        .layer(GateLayer { shared: shared.clone() })
+        .max_concurrent_streams(STREAMS_MAX)
+        .concurrency_limit_per_connection(CALLS_AT_ONCE)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .add_routes(routes(&shared))
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopping.cancelled_owned())
+        .await;
+    acceptor.abort();
+    served
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Arc<Server>,
+    metrics: Metrics,
+    accepted: mpsc::Sender<io::Result<Connection>>,
+) {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_AT_ONCE));
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = connections.clone().acquire_owned().await else { return };
+        let Ok(turn) = handshakes.clone().acquire_owned().await else { return };
+        let (tcp, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "the system refused to accept a connection");
+                metrics.accept_failed();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (tls, metrics, accepted) = (tls.clone(), metrics.clone(), accepted.clone());
+        tokio::spawn(async move {
+            let _ = tcp.set_nodelay(true);
+            match tls.accept(tcp).await {
+                Ok(stream) => {
+                    drop(turn);
+                    metrics.handshake(Side::Server, Ok(()));
+                    let peer = stream.peer().cloned().map(Arc::new);
+                    let connection = Connection { stream, caller: Caller { peer, address }, _place: place };
+                    let _ = accepted.send(Ok(connection)).await;
+                }
+                Err(error) => {
+                    metrics.handshake(Side::Server, Err(&error));
+                    info!(%address, explanation = %error.explain(), "handshake refused");
+                }
+            }
+        });
+    }
+}
+
+/// An accepted connection, and who is at its other end.
+struct Connection {
+    stream: TlsStream<TcpStream>,
+    caller: Caller,
+    /// Given back when the connection ends.
+    _place: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Caller;
+
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

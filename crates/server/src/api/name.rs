@@ -1,0 +1,56 @@
+//! What a person means by a name: a node, with or without its role, or a certificate's serial.
+
+use certus_ca::store::{Fault, View};
+use certus_ca::{CertRecord, NodeRecord};
+use certus_pki::explain::Explanation;
+use certus_pki::{ClusterName, NodeId, Role, Serial, SpiffeId, code};
+
+/// What a name stands for.
+pub(crate) enum Named {
+    Node(Box<NodeRecord>),
+    Cert(Box<CertRecord>),
+}
+
+/// Finds what `name` stands for: `web-1`, `worker/web-1`, `spiffe://prod/worker/web-1` or a serial.
+///
+/// A node is found before a serial: ids are chosen by people, and a serial is 32 digits long.
+pub(crate) fn find(view: &dyn View, name: &str) -> Result<Result<Named, Explanation>, Fault> {
+    let Some(cluster) = certus_ca::cluster(view)? else {
+        return Ok(Err(Explanation::new(code::NOT_FOUNDED, "the cluster is not founded yet")));
+    };
+    let mut nodes = match identity(&cluster.name, name) {
+        Some(identity) => certus_ca::node(view, &identity)?.into_iter().collect(),
+        None => match name.parse::<NodeId>() {
+            Ok(id) => certus_ca::find_node(view, &id)?,
+            Err(_) => Vec::new(),
+        },
+    };
+    if nodes.len() > 1 {
+        let names: Vec<String> =
+            nodes.iter().map(|node| format!("{}/{}", node.identity.role, node.identity.id)).collect();
+        return Ok(Err(Explanation::new(code::UNKNOWN_NODE, format!("`{name}` is the id of several nodes"))
+            .fact("nodes", names.join(", "))
+            .hint("name one of them with its role")));
+    }
+    if let Some(node) = nodes.pop() {
+        return Ok(Ok(Named::Node(Box::new(node))));
+    }
+    if let Ok(serial) = name.parse::<Serial>()
+        && let Some(cert) = certus_ca::certs_by_serial(view, &serial)?.pop()
+    {
+        return Ok(Ok(Named::Cert(Box::new(cert))));
+    }
+    let shown: String = name.chars().take(80).collect();
+    Ok(Err(Explanation::new(code::UNKNOWN_NODE, format!("no node and no certificate is called `{shown}`"))
+        .halves("a node's id, ROLE/ID, or a serial in hexadecimal", shown)
+        .hint("certus cert list --all")))
+}
+
+fn identity(cluster: &ClusterName, name: &str) -> Option<SpiffeId> {
+    if name.starts_with("spiffe://") {
+        return name.parse().ok();
+    }
+    let (role, id) = name.split_once('/')?;
+    let (role, id) = (role.parse::<Role>().ok()?, id.parse().ok()?);
+    Some(SpiffeId { cluster: cluster.clone(), role, id })
+}

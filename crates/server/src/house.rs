@@ -1,0 +1,303 @@
+//! What a manager does by itself: takes changes of trust over, renews its own certificate and issuer,
+//! and watches that nodes renew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand::fill;
+use certus_ca::{Command, Deltas, RenewAsk, Reply};
+use certus_node::files::{FileError, Fresh, IdentityDir};
+use certus_node::metrics::Metrics;
+use certus_pki::cert::Certificate;
+use certus_pki::explain::{Explain, Explanation};
+use certus_pki::{
+    CaPlan, CertId, Issuer, KeyType, PrivateKey, Root, Signer, SpiffeId, UnixTime, Validity, code, renewal,
+};
+use certus_tls::{BadIdentity, Identity, NotPublished, Snapshot, sweep_each_second};
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::keys::{IssuingKey, KeysError, ManagerDir, fresh_serial};
+use crate::shared::{NotIssued, Shared};
+use crate::truth::Unanswered;
+
+/// Certificates are looked at this often at least: a machine that slept, or whose clock was set, is
+/// noticed within it.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Nodes overdue that are counted and named; more are counted as this many.
+const OVERDUE_MAX: usize = 1000;
+/// A new issuer signs when every connected node knows it, or after this.
+const ISSUER_KNOWN_WITHIN: Duration = Duration::from_secs(30);
+/// A new issuer is made when the old one has less than this many leaf lifetimes left.
+const ISSUER_AHEAD: i64 = 2;
+
+/// A manager's own affairs.
+#[derive(Clone)]
+pub(crate) struct House {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) metrics: Metrics,
+    pub(crate) place: ManagerDir,
+    pub(crate) files: IdentityDir,
+}
+
+impl House {
+    /// Spawns everything that is kept up until the manager stops.
+    pub(crate) fn keep(self, tasks: &TaskTracker) {
+        let stopping = self.shared.stopping.clone();
+        let credentials = self.shared.publisher.credentials();
+        let metrics = self.metrics.clone();
+        let sweep = sweep_each_second(credentials, move |cuts| metrics.cut(cuts.len()));
+        let (follow, certificates, deadlines) = (self.clone(), self.clone(), self);
+        let task = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+            let stopping = stopping.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = work => {}
+                    () = stopping.cancelled() => {}
+                }
+            });
+        };
+        task(Box::pin(sweep));
+        task(Box::pin(async move { follow.follow_trust().await }));
+        task(Box::pin(async move { certificates.keep_certificates().await }));
+        task(Box::pin(async move { deadlines.watch_deadlines().await }));
+    }
+
+    /// Why the manager is not ready; nothing when it is.
+    pub(crate) fn not_ready(&self) -> Vec<Explanation> {
+        let mut reasons = Vec::new();
+        if !self.shared.truth.replica.status().leading {
+            reasons.push(Explanation::new(code::UNAVAILABLE, "no leader of the log is known"));
+        }
+        if let Err(unusable) = self.shared.publisher.current().check(self.shared.truth.now()) {
+            reasons.push(unusable.explain());
+        }
+        reasons
+    }
+
+    /// Brings numbers up to date that are only looked up.
+    pub(crate) fn refresh(&self) {
+        let snapshot = self.shared.publisher.current();
+        self.metrics.live(self.shared.publisher.registry().live());
+        self.metrics.trust(snapshot.epoch(), snapshot.bundle().revocations().len());
+        self.metrics.ready(self.not_ready().is_empty());
+        self.metrics.contact(self.shared.truth.now());
+        self.shared.metrics.connected(self.shared.presence.connected().len());
+        self.shared.metrics.applied(self.shared.truth.replica.status().applied.unwrap_or_default());
+        if let Some(identity) = snapshot.identity() {
+            let issuer = self.shared.issuing().issuer.certificate().not_after;
+            let root = snapshot.bundle().roots().iter().map(Root::not_after).max().unwrap_or_default();
+            self.metrics.certificates(identity.leaf().not_after, issuer, root);
+        }
+    }
+
+    /// Takes over every change of trust that is committed, as every node does.
+    async fn follow_trust(&self) {
+        let mut revision = self.shared.truth.replica.revision();
+        loop {
+            revision.mark_unchanged();
+            if let Err(failed) = self.take_over() {
+                error!(error = %failed, "a change of trust could not be taken over");
+            }
+            if revision.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn take_over(&self) -> Result<(), HouseError> {
+        let publisher = &self.shared.publisher;
+        loop {
+            let has = publisher.current().epoch();
+            let deltas = self.shared.truth.read(|view| certus_ca::deltas_since(view, has, 256));
+            let changed = match deltas.map_err(HouseError::Unanswered)? {
+                Deltas::UpToDate => return Ok(()),
+                Deltas::Changed(deltas) => deltas,
+                Deltas::TooOld => {
+                    let bundle = self.shared.truth.read(|view| certus_ca::bundle(view));
+                    let Some(bundle) = bundle.map_err(HouseError::Unanswered)? else { return Ok(()) };
+                    let identity = publisher.current().identity().cloned();
+                    let snapshot = Snapshot::new(identity, Arc::new(bundle));
+                    self.metrics.cut(publisher.publish(snapshot).map_err(HouseError::NotPublished)?.len());
+                    continue;
+                }
+            };
+            for delta in changed {
+                self.shared.presence.committed(delta.epoch);
+                let cuts = publisher.apply(&delta).map_err(HouseError::NotPublished)?;
+                self.metrics.cut(cuts.len());
+                self.shared.presence.cut_here(delta.epoch, u32::try_from(cuts.len()).unwrap_or(u32::MAX));
+                for cut in &cuts {
+                    info!(peer = %cut.peer, reason = %cut.reason, "connection cut");
+                }
+            }
+            self.files.store_bundle(publisher.current().bundle()).map_err(HouseError::Files)?;
+        }
+    }
+
+    /// Renews this manager's certificate, and its issuer ahead of time.
+    async fn keep_certificates(&self) {
+        let mut jitter = [0];
+        let _ = fill(&mut jitter);
+        let mut failures = 0;
+        loop {
+            let now = self.shared.truth.now();
+            let wait = match self.look(now, jitter[0]).await {
+                Ok(due) => {
+                    failures = 0;
+                    let left = u64::try_from(due.secs_since(now)).unwrap_or(0);
+                    Duration::from_secs(left.max(1)).min(LOOK_EVERY)
+                }
+                Err(failed) => {
+                    failures += 1;
+                    warn!(explanation = %failed.explain(), failures, "the manager's own renewal failed");
+                    let end = self.shared.publisher.current().identity().map(|own| own.leaf().not_after);
+                    let left = end.map_or(0, |end| end.secs_since(now));
+                    Duration::from_secs_f64(renewal::backoff_secs(failures, left, jitter[0]))
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Does what is due at `now`; returns when the next renewal is.
+    async fn look(&self, now: UnixTime, jitter: u8) -> Result<UnixTime, HouseError> {
+        let settings =
+            self.shared.truth.read(|view| certus_ca::cluster(view)).map_err(HouseError::Unanswered)?;
+        let leaf_lifetime = settings.as_ref().map(|cluster| cluster.settings.leaf_lifetime);
+        let issuer_left = self.shared.issuing().issuer.certificate().not_after.secs_since(now);
+        if leaf_lifetime.is_some_and(|leaf| issuer_left < ISSUER_AHEAD * i64::from(leaf.secs())) {
+            self.next_issuer(now).await?;
+        }
+        let snapshot = self.shared.publisher.current();
+        let own = snapshot.identity().ok_or(HouseError::NoIdentity)?;
+        let due = due(own.leaf(), jitter);
+        if now < due {
+            return Ok(due);
+        }
+        self.renew(own).await
+    }
+
+    /// A fresh key and a new certificate over it, through the log like everybody's.
+    async fn renew(&self, own: &Identity) -> Result<UnixTime, HouseError> {
+        let key = PrivateKey::generate(own.leaf().public_key.key_type()).map_err(HouseError::Key)?;
+        let issuer = own.chain().get(1).ok_or(HouseError::NoIdentity)?;
+        let issuer = Certificate::from_der(issuer).map_err(|_| HouseError::NoIdentity)?.key_hash();
+        let from = CertId { issuer, serial: own.leaf().serial };
+        let public_key = key.public_key().clone();
+        let ask = RenewAsk { node: self.shared.identity.clone(), from, public_key };
+        let chain = self.shared.renew(ask).await.map_err(HouseError::NotIssued)?;
+        let identity = Arc::new(Identity::new(&key, chain.clone()).map_err(HouseError::BadIdentity)?);
+        let bundle = self.shared.publisher.current().bundle().clone();
+        // Usable first, then kept, then used: a bad answer replaces nothing (I9).
+        let snapshot = Snapshot::new(Some(identity.clone()), bundle.clone());
+        snapshot.check(self.shared.truth.now()).map_err(HouseError::NotPublished)?;
+        self.files.store(&Fresh { key: &key, chain: &chain, bundle: &bundle }).map_err(HouseError::Files)?;
+        self.shared.publisher.publish(snapshot).map_err(HouseError::NotPublished)?;
+        self.metrics.renewed();
+        info!(not_after = %identity.leaf().not_after, "the manager renewed its own certificate");
+        Ok(due(identity.leaf(), 0))
+    }
+
+    /// Makes the next issuer while the present one still signs: opens the root's key for one signature.
+    async fn next_issuer(&self, now: UnixTime) -> Result<(), HouseError> {
+        let read = self.shared.truth.read(|view| Ok((certus_ca::cluster(view)?, certus_ca::roots(view)?)));
+        let (cluster, roots) = read.map_err(HouseError::Unanswered)?;
+        let (Some(cluster), Some(root)) =
+            (cluster, roots.into_iter().filter(|root| root.active).max_by_key(|root| root.not_after))
+        else {
+            return Err(HouseError::NoIdentity);
+        };
+        let cluster_key = self.place.cluster_key().map_err(HouseError::Keys)?;
+        let root_key = self.place.root_key(&cluster.name, &cluster_key, &root.key_hash, &root.key_sealed);
+        let root_key = root_key.map_err(HouseError::Keys)?;
+        let root = Issuer::from_der(&root.der).map_err(|error| HouseError::Keys(KeysError::Issuer(error)))?;
+        let key_type: KeyType = self.shared.issuing().key.public_key().key_type();
+        let key = PrivateKey::generate(key_type).map_err(HouseError::Key)?;
+        let tag = format!("issuer {}", self.shared.identity.id);
+        let validity = Validity::starting(now, cluster.settings.issuer_lifetime);
+        let plan = CaPlan::issuer(&cluster.name, &tag, validity);
+        let serial = fresh_serial().map_err(HouseError::Keys)?;
+        let issuer = root.sign_ca(&plan, key.public_key(), serial, &root_key);
+        let issuer = issuer.map_err(|error| HouseError::Keys(KeysError::Issuer(error)))?;
+        drop(root_key);
+
+        let by = self.shared.identity.clone();
+        let der = issuer.certificate().der.clone();
+        let reply = self.shared.truth.propose(&Command::AddIssuer { der, by }).await;
+        let Reply::IssuerAdded { revision, .. } = reply.map_err(HouseError::Unanswered)? else {
+            return Err(HouseError::Unanswered(Unanswered::Mismatched { asked: "new issuer" }));
+        };
+        let epoch = certus_pki::Epoch { generation: cluster.epoch.generation, revision };
+        let known = self.shared.presence.wait_enforced(epoch, ISSUER_KNOWN_WITHIN).await;
+        let issuing = IssuingKey { issuer, key };
+        self.place.write_issuer(&cluster.name, &cluster_key, &issuing).map_err(HouseError::Keys)?;
+        let not_after = issuing.issuer.certificate().not_after;
+        self.shared.issue_with(issuing);
+        info!(%not_after, known_to = known.enforced, not_yet_to = known.pending.len(), "a new issuer signs");
+        Ok(())
+    }
+
+    /// Alerts when a node did not renew by its deadline, once for each deadline (never silently expired).
+    async fn watch_deadlines(&self) {
+        let mut told: BTreeMap<SpiffeId, UnixTime> = BTreeMap::new();
+        loop {
+            let now = self.shared.truth.now();
+            match self.shared.truth.read(|view| certus_ca::due(view, now, OVERDUE_MAX)) {
+                Ok(overdue) => {
+                    self.shared.metrics.overdue(overdue.len());
+                    for due in &overdue {
+                        if told.get(&due.node) != Some(&due.renew_by) {
+                            warn!(node = %due.node, renew_by = %due.renew_by, "a node missed its renewal");
+                        }
+                    }
+                    told = overdue.into_iter().map(|due| (due.node, due.renew_by)).collect();
+                }
+                Err(failed) => warn!(explanation = %failed.explain(), "deadlines cannot be read"),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+fn due(leaf: &Certificate, jitter: u8) -> UnixTime {
+    let issued_at = leaf.not_before.plus(certus_pki::defaults::BACKDATE);
+    renewal::renew_at(issued_at, leaf.not_after, jitter)
+}
+
+/// Something a manager does by itself did not work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HouseError {
+    #[error(transparent)]
+    Unanswered(Unanswered),
+    #[error(transparent)]
+    NotIssued(NotIssued),
+    #[error(transparent)]
+    NotPublished(NotPublished),
+    #[error(transparent)]
+    Files(FileError),
+    #[error(transparent)]
+    Keys(KeysError),
+    #[error("a key could not be made")]
+    Key(#[source] certus_pki::key::BadKey),
+    #[error(transparent)]
+    BadIdentity(BadIdentity),
+    #[error("the manager has no identity")]
+    NoIdentity,
+}
+
+impl Explain for HouseError {
+    fn explain(&self) -> Explanation {
+        match self {
+            HouseError::Unanswered(error) => error.explain(),
+            HouseError::NotIssued(error) => error.explain(),
+            HouseError::NotPublished(error) => error.explain(),
+            HouseError::Files(error) => error.explain(),
+            HouseError::Keys(error) => error.explain(),
+            HouseError::Key(error) => error.explain(),
+            HouseError::BadIdentity(error) => error.explain(),
+            HouseError::NoIdentity => Explanation::new(code::OWN_CERTIFICATE, self.to_string()),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! The manager daemon: opens the truth, serves the API, and keeps its own house.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use certus_node::admin::{self, Admin, AdminError};
+use certus_node::files::{FileError, IdentityDir, NodeDir};
+use certus_node::metrics::Metrics;
+use certus_pki::explain::{Explain, Explanation};
+use certus_pki::{Accept, Role, Sha256, SpiffeId, code};
+use certus_tls::{
+    BadIdentity, ClientCertificate, Clock, Credentials, Identity, Publisher, Registry, Server, ServerOptions,
+    Snapshot,
+};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::api;
+use crate::house::House;
+use crate::keys::{KeysError, ManagerDir};
+use crate::metrics::ManagerMetrics;
+use crate::replica::{OpenError, Replica};
+use crate::shared::Shared;
+use crate::storage::{Storage, StorageError};
+use crate::truth::{CaMachine, Truth, Unanswered};
+
+/// How a manager is started.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ManagerOptions {
+    /// Where its data is.
+    pub data_dir: PathBuf,
+    /// Where the API listens; where it listened last if not given.
+    pub listen: Option<SocketAddr>,
+    /// Its clock.
+    pub clock: Clock,
+}
+
+impl ManagerOptions {
+    /// The machine's clock, and the address of the last time.
+    pub fn new(data_dir: PathBuf) -> ManagerOptions {
+        ManagerOptions { data_dir, listen: None, clock: certus_node::clock::system_clock() }
+    }
+}
+
+/// A running manager.
+pub struct Manager {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    pin: Sha256,
+    tasks: TaskTracker,
+    /// Held until the manager stops: one process a directory.
+    _dir: NodeDir,
+}
+
+impl Manager {
+    /// Starts a manager that was founded before.
+    ///
+    /// # Errors
+    /// Its data is not there, damaged or in use, its certificate is not usable, or the address is taken.
+    pub async fn start(options: ManagerOptions) -> Result<Manager, StartError> {
+        let place = ManagerDir::of(&options.data_dir);
+        if !place.exists() {
+            return Err(StartError::NoData { path: place.path().to_owned() });
+        }
+        let dir = NodeDir::open(&options.data_dir).map_err(StartError::Files)?;
+        let truth = open_truth(&place, options.clock.clone()).await?;
+        let opened = Opened::read(&truth, &place, &dir)?;
+
+        let address = options.listen.or_else(|| place.listen()).unwrap_or(FALLBACK);
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|error| StartError::Listen { address, error })?;
+        let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
+        place.write_listen(address).map_err(StartError::Keys)?;
+
+        let publisher = Arc::new(Publisher::new(opened.snapshot, options.clock.clone()));
+        let metrics = Metrics::new();
+        let manager_metrics = ManagerMetrics::default();
+        let issuing = opened.issuing;
+        let identity = opened.identity.clone();
+        let shared = Arc::new(Shared::new(identity, truth, publisher, issuing, manager_metrics));
+        let house = House {
+            shared: shared.clone(),
+            metrics: metrics.clone(),
+            place: place.clone(),
+            files: opened.files,
+        };
+        let tasks = TaskTracker::new();
+        serve_admin(&dir, &house, &tasks).await?;
+        tasks.spawn(serve_api(listener, shared.clone(), metrics));
+        house.keep(&tasks);
+        tasks.close();
+        info!(%address, manager = %shared.identity, pin = %opened.pin, "manager serves");
+        Ok(Manager { shared, address, pin: opened.pin, tasks, _dir: dir })
+    }
+
+    /// Where the API listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Who this manager is.
+    pub fn identity(&self) -> &SpiffeId {
+        &self.shared.identity
+    }
+
+    /// The active root's key: what tokens pin.
+    pub fn pin(&self) -> Sha256 {
+        self.pin
+    }
+
+    /// What this manager is and trusts, as its own listeners read it.
+    pub fn credentials(&self) -> Credentials {
+        self.shared.publisher.credentials()
+    }
+
+    /// The connections that live under its credentials.
+    pub fn registry(&self) -> &Arc<Registry> {
+        self.shared.publisher.registry()
+    }
+
+    /// Waits until the manager cannot go on because its disk or state failed; for ever if not.
+    pub async fn failed(&self) -> Explanation {
+        let failure = self.shared.truth.replica.failed().await;
+        Explanation::new(code::STORE, "the manager's store failed: it stops, so that nothing is lost")
+            .fact("because", failure)
+            .hint("free or repair the disk, then certus manager start")
+    }
+
+    /// Stops serving, makes the state durable, and closes it.
+    pub async fn shutdown(self) -> Result<(), StorageError> {
+        self.shared.stopping.cancel();
+        // Calls under way end by themselves; streams end with `stopping`.
+        let drained = tokio::time::timeout(DRAIN, self.tasks.wait()).await;
+        if drained.is_err() {
+            info!("calls were still under way when the manager stopped");
+        }
+        self.shared.truth.replica.shutdown().await
+    }
+}
+
+/// Where a manager listens that kept no address: never reached by one that was founded here.
+const FALLBACK: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), certus_pki::defaults::API_PORT);
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(certus_pki::defaults::DRAIN.secs() as u64);
+
+async fn open_truth(place: &ManagerDir, clock: Clock) -> Result<Truth, StartError> {
+    let storage = Storage::in_directory(&place.store()).map_err(StartError::Storage)?;
+    let seconds = clock.clone();
+    let replica = Replica::<CaMachine>::open(storage, Arc::new(move || seconds().secs())).await;
+    Ok(Truth { replica: replica.map_err(StartError::Open)?, clock })
+}
+
+/// What a manager finds when it starts.
+struct Opened {
+    identity: SpiffeId,
+    snapshot: Snapshot,
+    issuing: crate::keys::IssuingKey,
+    files: IdentityDir,
+    pin: Sha256,
+}
+
+impl Opened {
+    fn read(truth: &Truth, place: &ManagerDir, dir: &NodeDir) -> Result<Opened, StartError> {
+        let read = truth.read(|view| Ok((certus_ca::cluster(view)?, certus_ca::bundle(view)?)));
+        let (Some(cluster), Some(bundle)) = read.map_err(StartError::Unanswered)? else {
+            return Err(StartError::NoData { path: place.path().to_owned() });
+        };
+        let cluster_key = place.cluster_key().map_err(StartError::Keys)?;
+        let issuing = place.issuing_key(&cluster.name, &cluster_key).map_err(StartError::Keys)?;
+        let pin = bundle.roots().iter().max_by_key(|root| root.not_after()).map(|root| root.key_hash());
+        let pin = pin.ok_or_else(|| StartError::NoData { path: place.path().to_owned() })?;
+        for id in dir.enrolled(Role::Manager).map_err(StartError::Files)? {
+            let identity = SpiffeId { cluster: cluster.name.clone(), role: Role::Manager, id };
+            let known =
+                truth.read(|view| certus_ca::node(view, &identity)).map_err(StartError::Unanswered)?;
+            let files = dir.identity(Role::Manager, &identity.id);
+            let Some(stored) = files.load().map_err(StartError::Files)?.filter(|_| known.is_some()) else {
+                continue;
+            };
+            let own = Identity::new(&stored.key, stored.chain).map_err(StartError::Identity)?;
+            let snapshot = Snapshot::new(Some(Arc::new(own)), Arc::new(bundle));
+            snapshot.check(truth.now()).map_err(StartError::Unusable)?;
+            return Ok(Opened { identity, snapshot, issuing, files, pin });
+        }
+        Err(StartError::NoIdentity { path: dir.root().to_owned() })
+    }
+}
+
+async fn serve_admin(dir: &NodeDir, house: &House, tasks: &TaskTracker) -> Result<(), StartError> {
+    let mut registry = prometheus_client::registry::Registry::default();
+    house.metrics.register(&mut registry);
+    house.shared.metrics.register(&mut registry);
+    let (reasons, refresh) = (house.clone(), house.clone());
+    let admin = Admin {
+        reasons: Arc::new(move || reasons.not_ready()),
+        metrics: Arc::new(registry),
+        refresh: Arc::new(move || refresh.refresh()),
+    };
+    let stop = house.shared.stopping.clone();
+    let serving = admin::serve_unix(&dir.admin_socket(), admin::router(admin), stop).await;
+    let serving = serving.map_err(StartError::Admin)?;
+    tasks.spawn(async move {
+        let _ = serving.await;
+    });
+    Ok(())
+}
+
+async fn serve_api(listener: TcpListener, shared: Arc<Shared>, metrics: Metrics) {
+    let mut options = ServerOptions::new(Accept::cluster(shared.identity.cluster.clone()));
+    options.client_certificate = ClientCertificate::Optional;
+    options.alpn = vec![b"h2".to_vec()];
+    options.send_roots = true;
+    let tls = Arc::new(Server::new(shared.publisher.credentials(), options));
+    if let Err(failed) = api::serve(listener, tls, shared, metrics).await {
+        error!(error = %failed, "the API ended");
+    }
+}
+
+/// A manager did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is no manager's data.
+    #[error("{} does not exist: no cluster was founded here", .path.display())]
+    NoData {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// There is no certificate of this manager.
+    #[error("{} holds no certificate of this manager", .path.display())]
+    NoIdentity {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The node's files refuse.
+    #[error(transparent)]
+    Files(FileError),
+    /// The manager's secrets refuse.
+    #[error(transparent)]
+    Keys(KeysError),
+    /// The store refuses.
+    #[error("the manager's store cannot be opened")]
+    Storage(#[source] StorageError),
+    /// The log cannot be opened.
+    #[error("the manager's log cannot be opened")]
+    Open(#[source] OpenError),
+    /// The state cannot be read.
+    #[error(transparent)]
+    Unanswered(Unanswered),
+    /// The manager's certificate and key do not belong together.
+    #[error(transparent)]
+    Identity(BadIdentity),
+    /// The manager's certificate is not usable now.
+    #[error("the manager's own certificate cannot be used")]
+    Unusable(#[source] certus_tls::NotPublished),
+    /// The address is not to be had.
+    #[error("the API cannot listen on {address}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The admin socket is not to be had.
+    #[error(transparent)]
+    Admin(AdminError),
+}
+
+impl Explain for StartError {
+    fn explain(&self) -> Explanation {
+        let store = |error: &dyn std::error::Error| {
+            Explanation::new(code::STORE, self.to_string()).fact("because", error)
+        };
+        match self {
+            StartError::NoData { path } => Explanation::new(code::NO_MANAGER_DATA, self.to_string())
+                .halves("the data of a founded manager", path.display())
+                .hint("certus cluster init --name NAME --data-dir DIR"),
+            StartError::NoIdentity { .. } => Explanation::new(code::OWN_CERTIFICATE, self.to_string())
+                .hint("certs/ belongs to the data directory: restore it"),
+            StartError::Files(error) => error.explain(),
+            StartError::Keys(error) => error.explain(),
+            StartError::Storage(error) => store(error),
+            StartError::Open(error) => store(error),
+            StartError::Unanswered(error) => error.explain(),
+            StartError::Identity(error) => error.explain(),
+            StartError::Unusable(error) => error.explain(),
+            StartError::Listen { address, error } => Explanation::new(code::LISTEN, self.to_string())
+                .fact("address", address)
+                .fact("because", error)
+                .hint("see who has it: ss -ltnp; or choose another with --listen"),
+            StartError::Admin(error) => error.explain(),
+        }
+    }
+}
+
+/// Whether a manager's data is in `data_dir`.
+pub fn is_founded(data_dir: &Path) -> bool {
+    ManagerDir::of(data_dir).exists()
+}

@@ -1,0 +1,250 @@
+//! Who holds a watch stream, and what each reported to enforce.
+//!
+//! This manager's own knowledge, not the cluster's: it is never replicated and starts empty.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use certus_pki::{Epoch, SpiffeId, UnixTime};
+use tokio::sync::watch;
+
+/// Epochs whose enforcement is remembered with its times: those of the last commands somebody may
+/// still be waiting for.
+const COMMITS_MAX: usize = 256;
+/// Nodes that were seen and left, remembered with the time; the oldest is forgotten first.
+const DEPARTED_MAX: usize = 100_000;
+
+/// Who is connected here.
+pub(crate) struct Presence {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    streams: u64,
+    connected: HashMap<SpiffeId, Connected>,
+    departed: BTreeMap<SpiffeId, UnixTime>,
+    commits: BTreeMap<Epoch, Commit>,
+}
+
+struct Connected {
+    stream: u64,
+    since: UnixTime,
+    enforced: Epoch,
+}
+
+/// One change of trust, from its commit on.
+#[derive(Clone, Copy, Debug)]
+struct Commit {
+    at: Instant,
+    cut: u32,
+    last_cut: Option<Duration>,
+    last_report: Option<Duration>,
+}
+
+/// How far the connected nodes are with an epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Enforcement {
+    /// Connected nodes that enforce it.
+    pub enforced: usize,
+    /// Connected nodes that have not said so yet.
+    pub pending: Vec<SpiffeId>,
+    /// Live connections cut for it.
+    pub cut: u32,
+    /// From the commit to the last report of a cut.
+    pub cut_after: Option<Duration>,
+    /// From the commit to the last report.
+    pub took: Option<Duration>,
+}
+
+impl Presence {
+    /// Nobody yet.
+    pub(crate) fn new() -> Presence {
+        Presence { state: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+
+    /// A node opened a watch stream. Its newer stream takes the place of an older one.
+    pub(crate) fn arrived(&self, node: &SpiffeId, since: UnixTime, enforced: Epoch) -> u64 {
+        let mut state = self.lock();
+        state.streams += 1;
+        let stream = state.streams;
+        state.departed.remove(node);
+        state.connected.insert(node.clone(), Connected { stream, since, enforced });
+        self.notify(state);
+        stream
+    }
+
+    /// A node's stream ended. Only its newest counts.
+    pub(crate) fn left(&self, node: &SpiffeId, stream: u64, at: UnixTime) {
+        let mut state = self.lock();
+        if state.connected.get(node).is_some_and(|connected| connected.stream == stream) {
+            state.connected.remove(node);
+            state.departed.insert(node.clone(), at);
+            if state.departed.len() > DEPARTED_MAX {
+                state.departed.pop_first();
+            }
+        }
+        self.notify(state);
+    }
+
+    /// A change of trust was committed just now.
+    pub(crate) fn committed(&self, epoch: Epoch) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let fresh = Commit { at: now, cut: 0, last_cut: None, last_report: None };
+        state.commits.entry(epoch).or_insert(fresh);
+        if state.commits.len() > COMMITS_MAX {
+            state.commits.pop_first();
+        }
+    }
+
+    /// Connections that were cut on this manager itself when it took `epoch` over.
+    pub(crate) fn cut_here(&self, epoch: Epoch, cut: u32) {
+        let mut state = self.lock();
+        if let Some(commit) = state.commits.get_mut(&epoch).filter(|_| cut > 0) {
+            commit.cut += cut;
+            commit.last_cut = Some(commit.at.elapsed());
+        }
+    }
+
+    /// A node reports what it enforces, and how many connections it cut to get there.
+    pub(crate) fn reported(&self, node: &SpiffeId, stream: u64, enforced: Epoch, cut: u32) {
+        let mut state = self.lock();
+        let Some(connected) = state.connected.get_mut(node).filter(|c| c.stream == stream) else { return };
+        let before = connected.enforced;
+        connected.enforced = before.max(enforced);
+        for (_, commit) in state.commits.range_mut(..=enforced).filter(|(epoch, _)| **epoch > before) {
+            let elapsed = commit.at.elapsed();
+            commit.last_report = Some(elapsed);
+            commit.cut += cut;
+            if cut > 0 {
+                commit.last_cut = Some(elapsed);
+            }
+        }
+        self.notify(state);
+    }
+
+    /// How far the connected nodes are with `epoch`.
+    pub(crate) fn enforcement(&self, epoch: Epoch) -> Enforcement {
+        let state = self.lock();
+        let mut pending: Vec<SpiffeId> = state
+            .connected
+            .iter()
+            .filter(|(_, connected)| connected.enforced < epoch)
+            .map(|(node, _)| node.clone())
+            .collect();
+        pending.sort();
+        let commit = state.commits.get(&epoch);
+        Enforcement {
+            enforced: state.connected.len() - pending.len(),
+            pending,
+            cut: commit.map_or(0, |commit| commit.cut),
+            cut_after: commit.and_then(|commit| commit.last_cut),
+            took: commit.and_then(|commit| commit.last_report),
+        }
+    }
+
+    /// Waits until every connected node enforces `epoch`, for `patience` at most.
+    pub(crate) async fn wait_enforced(&self, epoch: Epoch, patience: Duration) -> Enforcement {
+        let mut changes = self.changed.subscribe();
+        let settled = async {
+            while !self.enforcement(epoch).pending.is_empty() {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(patience, settled).await;
+        self.enforcement(epoch)
+    }
+
+    /// Every connected node, since when, and what it enforces.
+    pub(crate) fn connected(&self) -> Vec<(SpiffeId, UnixTime, Epoch)> {
+        let state = self.lock();
+        let mut all: Vec<_> = state
+            .connected
+            .iter()
+            .map(|(node, connected)| (node.clone(), connected.since, connected.enforced))
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// Since when `node` is connected.
+    pub(crate) fn connected_since(&self, node: &SpiffeId) -> Option<UnixTime> {
+        self.lock().connected.get(node).map(|connected| connected.since)
+    }
+
+    /// When `node` left, if it was seen here.
+    pub(crate) fn departed_at(&self, node: &SpiffeId) -> Option<UnixTime> {
+        self.lock().departed.get(node).copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock; the state is whole even if something did.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notify(&self, state: MutexGuard<'_, State>) {
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Presence {
+        Presence::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str) -> SpiffeId {
+        format!("spiffe://prod/worker/{id}").parse().unwrap()
+    }
+
+    const AT: UnixTime = UnixTime::from_secs(1_000);
+    const ONE: Epoch = Epoch { generation: 0, revision: 1 };
+
+    #[tokio::test]
+    async fn a_wait_ends_with_the_last_report() {
+        let presence = Presence::new();
+        let a = presence.arrived(&node("a"), AT, Epoch::default());
+        let b = presence.arrived(&node("b"), AT, Epoch::default());
+        presence.committed(ONE);
+        let wait = presence.wait_enforced(ONE, Duration::from_secs(60));
+        let reports = async {
+            presence.reported(&node("a"), a, ONE, 2);
+            tokio::task::yield_now().await;
+            assert_eq!(presence.enforcement(ONE).pending, [node("b")]);
+            presence.reported(&node("b"), b, ONE, 0);
+        };
+        let (seen, ()) = tokio::join!(wait, reports);
+        assert_eq!((seen.enforced, seen.cut), (2, 2));
+        assert!(seen.pending.is_empty() && seen.cut_after <= seen.took);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_with_patience_and_names_who_is_missing() {
+        let presence = Presence::new();
+        presence.arrived(&node("a"), AT, Epoch::default());
+        presence.committed(ONE);
+        let seen = presence.wait_enforced(ONE, Duration::from_secs(1)).await;
+        assert_eq!(seen.pending, [node("a")]);
+    }
+
+    #[test]
+    fn an_old_stream_that_ends_late_does_not_count() {
+        let presence = Presence::new();
+        let old = presence.arrived(&node("a"), AT, Epoch::default());
+        let new = presence.arrived(&node("a"), AT, Epoch::default());
+        presence.left(&node("a"), old, AT);
+        assert_eq!(presence.connected_since(&node("a")), Some(AT));
+        presence.left(&node("a"), new, AT);
+        assert_eq!(presence.departed_at(&node("a")), Some(AT));
+    }
+}
