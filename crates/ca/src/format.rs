@@ -108,6 +108,22 @@ pub(crate) trait Document: Persist {
     }
 }
 
+/// The bytes of a command that is about to be proposed: those that every replica can read again.
+///
+/// Bytes in the log that cannot be read stop every replica, so what a caller made up (too many names,
+/// a name that is none) is turned away here.
+///
+/// # Errors
+/// [`Refusal::OutOfBounds`].
+pub fn carry_command(command: &Command) -> Result<Vec<u8>, Refusal> {
+    let bytes = command.encode();
+    match Command::decode(&bytes) {
+        Ok(again) if again == *command => Ok(bytes),
+        Ok(_) => Err(Refusal::out_of_bounds("command", "values in their plain form", "another form")),
+        Err(error) => Err(Refusal::out_of_bounds("command", "what the log can carry", error)),
+    }
+}
+
 macro_rules! public {
     ($($encode:ident, $decode:ident, $type:ty, $what:literal;)*) => {$(
         #[doc = concat!("The bytes of ", $what, ".")]
@@ -135,3 +151,6 @@ public! {
     encode_audit, decode_audit, AuditRecord, "an audit record";
     encode_delta, decode_delta, certus_pki::Delta, "a delta";
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

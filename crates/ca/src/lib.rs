@@ -20,7 +20,7 @@ mod refusal;
 pub mod store;
 mod tables;
 #[cfg(test)]
-mod testing;
+mod tests;
 
 pub use command::{
     Admission, Command, CreateToken, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target,

@@ -151,6 +151,8 @@ pub struct IssuerRecord {
     pub key_hash: Sha256,
     /// Its certificate.
     pub der: Vec<u8>,
+    /// Its name, DER: what its leaves call their issuer.
+    pub subject_der: Vec<u8>,
     /// Its last moment.
     pub not_after: UnixTime,
     /// Whether its leaves are accepted.

@@ -398,3 +398,6 @@ fn times(count: u32) -> String {
         count => format!("{count} times"),
     }
 }
+
+#[cfg(test)]
+mod tests;

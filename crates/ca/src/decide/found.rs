@@ -132,7 +132,14 @@ fn put_root(draft: &mut Draft<'_>, root: &Root, key_sealed: Vec<u8>) {
 
 fn put_issuer(draft: &mut Draft<'_>, issuer: Certificate) -> IssuerRef {
     let (key_hash, not_after) = (issuer.key_hash(), issuer.not_after);
-    let record = IssuerRecord { key_hash, not_after, der: issuer.der, active: true, added_at: draft.at };
+    let record = IssuerRecord {
+        key_hash,
+        der: issuer.der,
+        subject_der: issuer.subject_der,
+        not_after,
+        active: true,
+        added_at: draft.at,
+    };
     draft.put(Table::Issuers, key_hash.as_bytes().to_vec(), &record);
     IssuerRef { key_hash, not_after }
 }

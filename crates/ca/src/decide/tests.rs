@@ -10,7 +10,7 @@ use certus_pki::{
 };
 
 use crate::store::MemStore;
-use crate::testing::{START, World, cluster, identity, operator, settings, worker};
+use crate::tests::{START, World, cluster, identity, operator, settings, worker};
 use crate::{
     Command, Deltas, NodeState, Refusal, Reply, Settings, bundle, check_settings, deltas_since, node, token,
 };
@@ -141,7 +141,7 @@ fn nobody_hands_on_more_than_it_has() {
     };
     let operate = client(&world, 1, Grant::Operate);
     world.create(operate).unwrap();
-    let mut ask = world.ask(1, "ann", &crate::testing::key());
+    let mut ask = world.ask(1, "ann", &crate::tests::key());
     ask.role = Role::Client;
     let command = world.admit(&ask).unwrap();
     world.apply(&command).unwrap();
@@ -216,7 +216,7 @@ fn time_does_not_go_back() {
     let create = world.token(2);
     world.create(create).unwrap();
     world.now = START;
-    let refusal = world.join(1, "web-1", &crate::testing::key()).unwrap_err();
+    let refusal = world.join(1, "web-1", &crate::tests::key()).unwrap_err();
     assert!(matches!(refusal, Refusal::TokenExpired { now, .. } if now > START), "{refusal:?}");
     assert_eq!(crate::cluster(&world.store).unwrap().unwrap().last_at, START.plus(Lifetime::from_hours(25)));
 }

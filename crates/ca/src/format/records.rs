@@ -17,7 +17,7 @@ persist_struct! {
         token, secret_hash, root, role, id, sans, created_at, expires_at, uses, used, revoked_at, by, replace,
         grant,
     }
-    IssuerRecord { key_hash, der, not_after, active, added_at }
+    IssuerRecord { key_hash, der, subject_der, not_after, active, added_at }
     RootRecord { key_hash, der, not_after, active, key_sealed }
     AuditRecord { number, at, previous, by, event, refused }
     Founding { name, settings, founded_at }

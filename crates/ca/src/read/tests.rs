@@ -5,7 +5,7 @@ use certus_pki::{Lifetime, UnixTime};
 use super::*;
 use crate::limits::{CERTS_PER_NODE_MAX, CHANGES_KEPT, ROWS_READ_MAX};
 use crate::store::Store;
-use crate::testing::{World, id, key, worker};
+use crate::tests::{World, id, key, worker};
 use crate::{Refusal, Target};
 
 fn collect<T>(mut page_after: impl FnMut(Option<&Cursor>) -> Page<T>) -> Vec<T> {
@@ -125,7 +125,7 @@ fn keys_sort_as_what_they_say() {
     let times = [i64::MIN, -1, 0, 1, i64::MAX].map(UnixTime::from_secs);
     assert!(times.windows(2).all(|pair| key::time(pair[0]) < key::time(pair[1])));
     assert_eq!(
-        key::due_parts(&crate::testing::cluster(), &key::due(times[1], &worker("web-1"))).unwrap(),
+        key::due_parts(&crate::tests::cluster(), &key::due(times[1], &worker("web-1"))).unwrap(),
         (times[1], worker("web-1"))
     );
 }

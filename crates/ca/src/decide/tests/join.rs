@@ -4,7 +4,7 @@ use certus_pki::{
     Explain, Grant, Lifetime, Reason, Role, San, Serial, Sha256, Signer, UnixTime, code, defaults,
 };
 
-use crate::testing::{World, id, key, operator, secret, worker};
+use crate::tests::{World, id, key, operator, secret, worker};
 use crate::{
     Admission, Barred, Command, Refusal, Reply, Target, cert, cluster, due, latest_cert, node, plan_join,
     token,

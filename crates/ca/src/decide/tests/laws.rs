@@ -8,7 +8,7 @@ use certus_pki::{CertId, Grant, Lifetime, PrivateKey, Role, SpiffeId, TokenId, U
 use proptest::prelude::*;
 
 use crate::store::{MemStore, Row, Table, View};
-use crate::testing::{START, World, id, key, operator, secret, settings};
+use crate::tests::{START, World, id, key, operator, secret, settings, worker};
 use crate::{Command, NodeState, RenewAsk, Reply, Target, apply, cert, find_node, node, state_hash};
 
 /// One step of a cluster's life; small numbers, so that steps meet each other.
@@ -29,34 +29,37 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let role = prop_oneof![4 => Just(Role::Worker), 1 => Just(Role::Client)];
-    let grant = prop_oneof![4 => Just(Grant::None), 1 => Just(Grant::Read)];
-    let named = proptest::option::of(0..3u8);
+    let role = prop_oneof![9 => Just(Role::Worker), 1 => Just(Role::Client)];
+    let grant = prop_oneof![9 => Just(Grant::None), 1 => Just(Grant::Read)];
+    let named = prop_oneof![1 => Just(None), 1 => (0..3u8).prop_map(Some)];
+    let uses = prop_oneof![1 => Just(0u32), 9 => Just(1), 2 => Just(2)];
     let days = prop_oneof![9 => 1..3u32, 1 => Just(40u32)];
-    let token = (0..6u8, named, 0..3u32, any::<bool>(), role, grant, days);
+    let token = (0..20u8, named, uses, prop::bool::weighted(0.1), role, grant, days);
     prop_oneof![
         1 => Just(Step::Found),
-        6 => token.prop_map(|(token, named, uses, replace, role, grant, days)| {
+        8 => token.prop_map(|(token, named, uses, stray, role, grant, days)| {
+            let replace = named.is_some() != stray;
             Step::Token { token, named, uses, replace, role, grant, days }
         }),
-        1 => (0..6u8).prop_map(|token| Step::VoidToken { token }),
-        8 => (0..6u8, 0..3u8, 0..KEYS, prop::bool::weighted(0.1))
+        1 => (0..20u8).prop_map(|token| Step::VoidToken { token }),
+        12 => (0..20u8, 0..3u8, 0..KEYS, prop::bool::weighted(0.1))
             .prop_map(|(token, node, key, tamper)| Step::Join { token, node, key, tamper }),
         8 => (0..3u8, 0..3usize, 0..KEYS, prop::bool::weighted(0.1))
             .prop_map(|(node, back, key, tamper)| Step::Renew { node, back, key, tamper }),
-        2 => (0..3u8).prop_map(|node| Step::RevokeNode { node }),
-        1 => (0..20usize).prop_map(|place| Step::RevokeCert { place }),
+        1 => (0..3u8).prop_map(|node| Step::RevokeNode { node }),
+        1 => (2..9usize).prop_map(|place| Step::RevokeCert { place }),
         1 => (0..3u8).prop_map(|node| Step::Direct { node }),
         1 => prop_oneof![Just(100u32), Just(300)].prop_map(|days| Step::Issuer { days }),
         1 => Just(Step::RepeatSerial),
-        2 => (0..20usize).prop_map(|place| Step::Replay { place }),
-        2 => prop_oneof![1..5u32, Just(24 * 50)].prop_map(|hours| Step::Wait { hours }),
+        2 => (0..40usize).prop_map(|place| Step::Replay { place }),
+        1 => prop_oneof![4 => 1..5u32, 1 => Just(24 * 50)].prop_map(|hours| Step::Wait { hours }),
     ]
 }
 
 const KEYS: usize = 8;
 
-/// The command that a step comes to in the world as it is; none where the plan itself says no.
+/// The command that a step comes to in the world as it is. Where the plan says no, it is the command
+/// of a manager that signs nevertheless.
 fn command(world: &mut World, keys: &[PrivateKey], step: &Step) -> Option<Command> {
     match step {
         Step::Found => Some(world.genesis(settings())),
@@ -71,12 +74,16 @@ fn command(world: &mut World, keys: &[PrivateKey], step: &Step) -> Option<Comman
             Some(Command::RevokeToken { token: TokenId::from(secret(*token)), by: operator() })
         }
         Step::Join { token, node, key, tamper } => {
-            let ask = world.ask(*token, name(*node).as_str(), &keys[*key]);
-            let mut command = world.admit(&ask).ok()?;
-            if let (Command::Admit { der, .. }, true) = (&mut command, tamper) {
+            let ask = token_ask(world, *token, *node, &keys[*key]);
+            let planned = world.admit(&ask).ok();
+            let mut der = match planned {
+                Some(Command::Admit { der, .. }) => der,
+                _ => against_the_plan(world, worker(name(*node).as_str()), &keys[*key]),
+            };
+            if *tamper {
                 der.truncate(der.len() / 2);
             }
-            Some(command)
+            Some(Command::Admit { ask, planned_at: world.now, der })
         }
         Step::Renew { node, back, key, tamper } => {
             let record = find_node(&world.store, &name(*node)).unwrap().pop()?;
@@ -84,12 +91,13 @@ fn command(world: &mut World, keys: &[PrivateKey], step: &Step) -> Option<Comman
             history.reverse();
             let from = *history.get(*back)?;
             let public_key = certus_pki::Signer::public_key(&keys[*key]).clone();
-            let ask = RenewAsk { node: record.identity, from, public_key };
-            let mut command = world.renewal(&ask).ok()?;
-            if let (Command::Renew { planned_at, .. }, true) = (&mut command, tamper) {
-                *planned_at = planned_at.minus(Lifetime::from_secs(600));
-            }
-            Some(command)
+            let ask = RenewAsk { node: record.identity.clone(), from, public_key };
+            let planned_at = world.now.minus(Lifetime::from_secs(if *tamper { 600 } else { 0 }));
+            let der = match world.renewal(&ask).ok() {
+                Some(Command::Renew { der, .. }) => der,
+                _ => against_the_plan(world, record.identity, &keys[*key]),
+            };
+            Some(Command::Renew { ask, planned_at, der })
         }
         Step::RevokeNode { node } => {
             let record = find_node(&world.store, &name(*node)).unwrap().pop()?;
@@ -114,6 +122,23 @@ fn command(world: &mut World, keys: &[PrivateKey], step: &Step) -> Option<Comman
             None
         }
     }
+}
+
+/// Joins with the token of that number, or with the one that names the node, if there is one.
+fn token_ask(world: &World, token: u8, node: u8, key: &PrivateKey) -> crate::JoinAsk {
+    let live = (0..20).filter(|number| {
+        let found = crate::token(&world.store, &TokenId::from(secret(*number))).unwrap();
+        found.is_some_and(|found| found.is_live(world.now) && found.id.is_none_or(|id| id == name(node)))
+    });
+    let numbers: Vec<u8> = live.collect();
+    let chosen = numbers.get(usize::from(token) % (numbers.len() + 1)).copied().unwrap_or(token);
+    world.ask(chosen, name(node).as_str(), key)
+}
+
+fn against_the_plan(world: &mut World, identity: SpiffeId, key: &PrivateKey) -> Vec<u8> {
+    let plan = settings().plan(identity, certus_pki::Signer::public_key(key).clone(), Vec::new(), world.now);
+    let serial = world.serial();
+    world.issuer.sign_leaf(&plan, serial, &world.issuer_key).unwrap()
 }
 
 fn revoke(target: Target) -> Command {
@@ -234,18 +259,20 @@ proptest! {
                 (Command::Renew { ask, .. }, Ok(_)) => {
                     assert!(!gone.get(&ask.node).is_some_and(|certs| certs.contains(&ask.from)));
                 }
-                (Command::Admit { ask, .. }, Ok(Reply::Admitted(issued))) => {
-                    if node(before, &issued.node).unwrap().is_some() && !issued.again {
-                        let token = crate::token(before, &TokenId::from(ask.secret_hash)).unwrap().unwrap();
-                        assert!(token.replace && token.id.as_ref() == Some(&issued.node.id));
-                    }
+                (Command::Admit { ask, .. }, Ok(Reply::Admitted(issued)))
+                    if node(before, &issued.node).unwrap().is_some() && !issued.again =>
+                {
+                    let token = crate::token(before, &TokenId::from(ask.secret_hash)).unwrap().unwrap();
+                    assert!(token.replace && token.id.as_ref() == Some(&issued.node.id));
                 }
                 _ => (),
             }
             for certs in gone.values() {
                 for revoked in certs {
                     let record = cert(after, revoked).unwrap().unwrap();
-                    assert!(!record.is_live(START) || record.not_after < crate::cluster(after).unwrap().unwrap().last_at);
+                    // Those that had ended before their node was revoked needed no revocation.
+                    let last_at = crate::cluster(after).unwrap().unwrap().last_at;
+                    assert!(!record.is_live(START) || record.not_after < last_at);
                 }
             }
         });

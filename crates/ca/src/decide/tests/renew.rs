@@ -2,7 +2,7 @@
 
 use certus_pki::{Lifetime, San, defaults};
 
-use crate::testing::{World, key, worker};
+use crate::tests::{World, key, worker};
 use crate::{Barred, Refusal, RenewAsk, Reply, Target, cert, due, node};
 
 fn why(result: Result<crate::Issued, Refusal>) -> Barred {

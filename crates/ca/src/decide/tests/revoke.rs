@@ -2,7 +2,7 @@
 
 use certus_pki::{Change, Directive, Epoch, Lifetime, Reason, Role, code};
 
-use crate::testing::{World, id, identity, key, operator, worker};
+use crate::tests::{World, id, identity, key, operator, worker};
 use crate::{
     Barred, Command, Deltas, Refusal, Reply, Target, bundle, deltas_since, due, epoch, latest_cert, revision,
 };
@@ -28,7 +28,7 @@ fn a_node_is_revoked_with_all_it_has_in_one_revision() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(removed, [held.identity.clone()]);
+    assert_eq!(removed, std::slice::from_ref(&held.identity));
     assert!(revoked.contains(&held.cert) && revoked.contains(&second.cert) && revoked.len() == 2);
     let overdue = due(&world.store, world.now.plus(Lifetime::from_days(999)), 10).unwrap();
     assert!(overdue.iter().all(|due| due.node != held.identity));
