@@ -13,7 +13,7 @@ use x509_cert::request::{CertReqInfo, RequestBuilder};
 
 use crate::code;
 use crate::explain::{Explain, Explanation};
-use crate::issue::{Signing, bit_string, common_name};
+use crate::issue::encode::{Signing, bit_string, common_name};
 use crate::key::{BadKey, PublicKey, Signer, SigningFailed};
 
 /// Larger than any request of ours; what is larger is not read.
