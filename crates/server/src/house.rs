@@ -117,9 +117,8 @@ impl House {
                 Deltas::TooOld => {
                     let bundle = self.shared.truth.read(|view| certus_ca::bundle(view));
                     let Some(bundle) = bundle.map_err(HouseError::Unanswered)? else { return Ok(()) };
-                    let identity = publisher.current().identity().cloned();
-                    let snapshot = Snapshot::new(identity, Arc::new(bundle));
-                    self.metrics.cut(publisher.publish(snapshot).map_err(HouseError::NotPublished)?.len());
+                    let cuts = publisher.publish_bundle(Arc::new(bundle));
+                    self.metrics.cut(cuts.map_err(HouseError::NotPublished)?.len());
                     continue;
                 }
             };
@@ -194,7 +193,7 @@ impl House {
         let snapshot = Snapshot::new(Some(identity.clone()), bundle.clone());
         snapshot.check(self.shared.truth.now()).map_err(HouseError::NotPublished)?;
         self.files.store(&Fresh { key: &key, chain: &chain, bundle: &bundle }).map_err(HouseError::Files)?;
-        self.shared.publisher.publish(snapshot).map_err(HouseError::NotPublished)?;
+        self.shared.publisher.publish_identity(identity.clone()).map_err(HouseError::NotPublished)?;
         self.metrics.renewed();
         info!(not_after = %identity.leaf().not_after, "the manager renewed its own certificate");
         Ok(due(identity.leaf(), 0))

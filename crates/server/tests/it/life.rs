@@ -1,0 +1,112 @@
+//! What lasts: the truth over restarts, certificates over renewals, nodes while the manager is away.
+
+use std::time::Duration;
+
+use certus_pki::{Explain, Lifetime, code};
+use certus_server::{FoundOptions, ManagerOptions, found};
+use certus_testkit::cluster::{Cluster, eventually, leaf_of, serial_of};
+use certus_wire::v1;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_founded_is_not_founded_again() {
+    let cluster = Cluster::start().await;
+    let id = |id: &str| id.parse().unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let options = FoundOptions::new("prod".parse().unwrap(), cluster.data_dir("m1"), any, id("m1"), id("op"));
+    let error = found(&options, certus_node::system_clock()).await.err().unwrap();
+    assert_eq!(error.explain().code, code::ALREADY_EXISTS);
+
+    let nowhere = ManagerOptions::new(cluster.data_dir("nothing"));
+    let error = certus_server::Manager::start(nowhere).await.err().unwrap();
+    assert_eq!(error.explain().code, code::NO_MANAGER_DATA);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_cannot_outlive_its_leaves_three_times_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = |id: &str| id.parse().unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let mut options =
+        FoundOptions::new("prod".parse().unwrap(), dir.path().join("m1"), any, id("m1"), id("op"));
+    options.leaf_lifetime = Lifetime::from_days(90);
+    options.issuer_lifetime = Lifetime::from_days(269);
+    let error = found(&options, certus_node::system_clock()).await.err().unwrap();
+    assert_eq!(error.explain().code, code::ISSUER_TOO_SHORT);
+    assert!(!certus_server::is_founded(&options.data_dir));
+    options.issuer_lifetime = Lifetime::from_days(270);
+    found(&options, certus_node::system_clock()).await.ok().unwrap();
+    assert!(certus_server::is_founded(&options.data_dir));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_truth_outlives_the_manager() {
+    let mut cluster = Cluster::start().await;
+    let node = cluster.worker("web-1").await;
+    let serial = serial_of(&node);
+    let before = cluster.certs().await;
+    cluster.stop_manager().await;
+    cluster.start_manager().await;
+    assert_eq!(cluster.certs().await, before);
+    assert!(before.iter().any(|cert| cert.id.as_ref().unwrap().serial == serial.significant()));
+    node.renew_now().await.unwrap();
+    assert_ne!(serial_of(&node), serial);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_a_node_serves_while_the_manager_is_away_and_recovers() {
+    let mut cluster = Cluster::start().await;
+    let node = cluster.worker("web-1").await;
+    let serial = serial_of(&node);
+    cluster.stop_manager().await;
+    let error = node.renew_now().await.err().unwrap();
+    assert_eq!(error.explain().code, code::UNREACHABLE, "{error:?}");
+    assert_eq!(serial_of(&node), serial, "the last good credentials stay");
+    cluster.start_manager().await;
+    eventually("the node renews by itself once the manager is back", async || serial_of(&node) != serial)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_lived_certificates_renew_by_themselves_with_fresh_keys() {
+    let cluster = Cluster::with_leaf_lifetime(Lifetime::from_secs(12)).await;
+    let node = cluster.worker("web-1").await;
+    let first = leaf_of(&node.credentials());
+    let manager = leaf_of(&cluster.manager().credentials());
+    eventually("the node renewed twice", async || node.metrics().renewals().0 >= 2).await;
+    eventually("the manager renewed", async || {
+        leaf_of(&cluster.manager().credentials()).serial != manager.serial
+    })
+    .await;
+    let now = leaf_of(&node.credentials());
+    assert_ne!(now.key_hash(), first.key_hash());
+    assert_eq!(node.metrics().renewals().1, 0, "none failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_told_to_renew_does_so_at_once() {
+    let cluster = Cluster::start().await;
+    let node = cluster.worker("web-1").await;
+    let serial = serial_of(&node);
+    eventually("the node watches", async || {
+        let status =
+            cluster.operator().api().cluster(async |mut c| c.status(v1::StatusRequest {}).await).await;
+        !status.unwrap().connected.is_empty()
+    })
+    .await;
+    let request = v1::RotateRequest { name: "web-1".into() };
+    let reply = cluster.operator().api().cluster(async |mut c| c.rotate(request).await).await.unwrap();
+    assert!(reply.connected);
+    tokio::time::timeout(Duration::from_secs(20), async {
+        eventually("it renewed", async || serial_of(&node) != serial).await;
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_managers_do_not_run_on_one_directory() {
+    let cluster = Cluster::start().await;
+    let options = ManagerOptions::new(cluster.data_dir("m1"));
+    let error = certus_server::Manager::start(options).await.err().unwrap().explain();
+    assert!(error.message.contains("another process"), "{error}");
+}

@@ -1,0 +1,6 @@
+//! A real manager on loopback, called by real nodes, and by those who should not call.
+
+mod calls;
+mod join;
+mod life;
+mod revoke;

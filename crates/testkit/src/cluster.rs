@@ -1,0 +1,191 @@
+//! A real cluster in this process: one manager on loopback, an operator, and nodes that join it.
+//!
+//! Nothing is simulated: sockets, files and TLS are those of the daemons.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use certus_node::{Api, ApiError, Node, NodeOptions, StartError, system_clock};
+use certus_pki::{Bundle, Certificate, JoinToken, Lifetime, NodeId, PrivateKey, Role, defaults};
+use certus_server::{FoundOptions, Founded, Manager, ManagerOptions, OperatorIdentity, found};
+use certus_tls::{Credentials, Identity, Publisher, Snapshot};
+use certus_wire::v1;
+use tempfile::TempDir;
+
+/// A founded cluster with a running manager.
+pub struct Cluster {
+    dir: TempDir,
+    manager: Option<Manager>,
+    address: SocketAddr,
+    operator: Operator,
+}
+
+/// Who calls the managers: credentials that keep their publisher alive, and the client over them.
+pub struct Operator {
+    publisher: Publisher,
+    api: Api,
+    /// Leaf first.
+    pub chain: Vec<Vec<u8>>,
+}
+
+impl Operator {
+    /// A caller with these credentials.
+    pub fn new(key: &PrivateKey, chain: Vec<Vec<u8>>, bundle: Bundle, address: SocketAddr) -> Operator {
+        let identity = Identity::new(key, chain.clone()).expect("key and chain belong together");
+        let snapshot = Snapshot::new(Some(Arc::new(identity)), Arc::new(bundle));
+        let publisher = Publisher::new(snapshot, system_clock());
+        let api = Api::new(vec![address.to_string()], publisher.credentials());
+        Operator { publisher, api, chain }
+    }
+
+    /// The client of the managers' API.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// The credentials it calls with.
+    pub fn credentials(&self) -> Credentials {
+        self.publisher.credentials()
+    }
+}
+
+impl Cluster {
+    /// Founds and starts a cluster named `prod` with leaves of 90 days.
+    pub async fn start() -> Cluster {
+        Cluster::with_leaf_lifetime(defaults::LEAF_LIFETIME).await
+    }
+
+    /// The same with leaves that live `leaf_lifetime`.
+    pub async fn with_leaf_lifetime(leaf_lifetime: Lifetime) -> Cluster {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let data_dir = dir.path().join("m1");
+        let parse = |id: &str| id.parse::<NodeId>().expect("a node id");
+        let any: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 0));
+        let name = "prod".parse().expect("a cluster name");
+        let mut options = FoundOptions::new(name, data_dir.clone(), any, parse("m1"), parse("cli-test"));
+        options.leaf_lifetime = leaf_lifetime;
+        let Founded { operator, .. } = found(&options, system_clock()).await.expect("founding");
+        let manager = Manager::start(ManagerOptions::new(data_dir)).await.expect("the manager starts");
+        let address = manager.address();
+        let OperatorIdentity { key, chain, bundle, .. } = operator;
+        let operator = Operator::new(&key, chain, bundle, address);
+        Cluster { dir, manager: Some(manager), address, operator }
+    }
+
+    /// The directory that everything is under.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where a node with this id keeps its data.
+    pub fn data_dir(&self, id: &str) -> PathBuf {
+        self.dir.path().join(id)
+    }
+
+    /// The manager's address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The running manager.
+    pub fn manager(&self) -> &Manager {
+        self.manager.as_ref().expect("the manager runs")
+    }
+
+    /// The operator that founding made, with grant `admin`.
+    pub fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// Stops the manager as SIGTERM does.
+    pub async fn stop_manager(&mut self) {
+        if let Some(manager) = self.manager.take() {
+            manager.shutdown().await.expect("the manager stops");
+        }
+    }
+
+    /// Starts the manager again, where it was.
+    pub async fn start_manager(&mut self) {
+        let options = ManagerOptions::new(self.data_dir("m1"));
+        self.manager = Some(Manager::start(options).await.expect("the manager starts again"));
+    }
+
+    /// A token for a worker; `edit` changes what is asked for.
+    pub async fn token(&self, edit: impl FnOnce(&mut v1::CreateTokenRequest)) -> JoinToken {
+        self.try_token(edit).await.expect("a token")
+    }
+
+    /// The same, for requests that may be refused.
+    pub async fn try_token(
+        &self,
+        edit: impl FnOnce(&mut v1::CreateTokenRequest),
+    ) -> Result<JoinToken, ApiError> {
+        let mut request = v1::CreateTokenRequest {
+            role: "worker".to_owned(),
+            id: None,
+            sans: Vec::new(),
+            ttl_secs: 3600,
+            uses: 1,
+            replace: false,
+        };
+        edit(&mut request);
+        let reply = self.operator.api.cluster(async |mut c| c.create_token(request).await).await?;
+        Ok(reply.token.parse().ok().expect("a token has 64 digits"))
+    }
+
+    /// The options of a worker that joins with `token`.
+    pub fn worker_options(&self, id: &str, token: Option<JoinToken>) -> NodeOptions {
+        let mut options = NodeOptions::new(self.data_dir(id), Role::Worker);
+        options.managers = vec![self.address.to_string()];
+        options.id = Some(id.parse().expect("a node id"));
+        options.token = token;
+        options
+    }
+
+    /// A worker that joined with a token of its own.
+    pub async fn worker(&self, id: &str) -> Node {
+        let token = self.token(|_| ()).await;
+        self.try_worker(id, Some(token)).await.expect("the worker joins")
+    }
+
+    /// A worker that joins with `token`, or goes on without one.
+    pub async fn try_worker(&self, id: &str, token: Option<JoinToken>) -> Result<Node, StartError> {
+        Node::start(self.worker_options(id, token)).await
+    }
+
+    /// Every certificate on record.
+    pub async fn certs(&self) -> Vec<v1::Cert> {
+        let (mut all, mut after) = (Vec::new(), Vec::new());
+        loop {
+            let request = v1::ListCertsRequest { after, limit: 0, all: true, ..Default::default() };
+            let page = self.operator.api.cluster(async |mut c| c.list_certs(request).await).await;
+            let page = page.expect("the certificates are listed");
+            all.extend(page.certs);
+            after = page.next;
+            if after.is_empty() {
+                return all;
+            }
+        }
+    }
+}
+
+/// The serial of a node's certificate in force.
+pub fn serial_of(node: &Node) -> certus_pki::Serial {
+    leaf_of(&node.credentials()).serial
+}
+
+/// The certificate in force.
+pub fn leaf_of(credentials: &Credentials) -> Certificate {
+    credentials.current().identity().expect("an identity").leaf().clone()
+}
+
+/// Waits until `condition` holds, for a minute at most: a test that needs it longer has failed.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition().await {
+        assert!(begin.elapsed() < Duration::from_secs(60), "did not happen within a minute: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
