@@ -86,7 +86,7 @@ impl Dialer {
                     self.next.store(place, Ordering::Relaxed);
                     return Ok(TokioIo::new(Observed { tls, place, dialer: self.clone() }));
                 }
-                Err(error) => self.failed(address, Cause::Handshake(error)),
+                Err(error) => self.failed(address, Cause::of(error)),
             }
         }
         Err(io::Error::new(io::ErrorKind::NotConnected, "no manager could be reached"))
@@ -152,7 +152,7 @@ impl AsyncRead for Observed {
             let cause = match (explain_read_error(error), this.tls.cut()) {
                 (Some(refused), _) => {
                     this.dialer.metrics.handshake(Side::Client, Err(&refused));
-                    Cause::Handshake(refused)
+                    Cause::of(refused)
                 }
                 (None, Some(cut)) => Cause::Cut(cut),
                 (None, None) => Cause::Io(error.to_string()),

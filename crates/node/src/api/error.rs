@@ -58,6 +58,16 @@ pub(super) enum Cause {
     Cut(Cut),
 }
 
+impl Cause {
+    /// Who hangs up or does not speak is not there; who refuses is.
+    pub(super) fn of(error: HandshakeError) -> Cause {
+        match error {
+            HandshakeError::Io { .. } | HandshakeError::Timeout => Cause::Io(error.to_string()),
+            error => Cause::Handshake(error),
+        }
+    }
+}
+
 impl Tried {
     /// What happened there, in one line.
     pub fn why(&self) -> String {

@@ -1,1 +1,29 @@
 //! A node against real sockets and a small manager of its own.
+
+mod authority;
+mod manager;
+
+mod admin;
+mod api;
+mod carry;
+mod files;
+mod life;
+
+use std::future::Future;
+use std::time::Duration;
+
+/// Waits until `condition` holds. The limit is not a measure of anything: it ends a test that hangs.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let held = tokio::time::timeout(Duration::from_secs(30), async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(held.await.is_ok(), "still waiting until {what}");
+}
+
+/// Waits for `future`, which a test that hangs never sees.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(Duration::from_secs(30), future).await;
+    done.unwrap_or_else(|_| panic!("still waiting for {what}"))
+}
