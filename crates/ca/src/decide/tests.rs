@@ -218,7 +218,11 @@ fn time_does_not_go_back() {
     world.now = START;
     let refusal = world.join(1, "web-1", &crate::tests::key()).unwrap_err();
     assert!(matches!(refusal, Refusal::TokenExpired { now, .. } if now > START), "{refusal:?}");
-    assert_eq!(crate::cluster(&world.store).unwrap().unwrap().last_at, START.plus(Lifetime::from_hours(25)));
+    let latest = START.plus(Lifetime::from_hours(25));
+    let create = world.token(3);
+    let id = world.create(create).unwrap();
+    assert_eq!(token(&world.store, &id).unwrap().unwrap().created_at, latest);
+    assert_eq!(crate::cluster(&world.store).unwrap().unwrap().last_at, latest);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use certus_pki::{
     Explain, Grant, Lifetime, Reason, Role, San, Serial, Sha256, Signer, UnixTime, code, defaults,
 };
 
+use crate::store::{Store, Table};
 use crate::tests::{World, id, key, operator, secret, worker};
 use crate::{
     Admission, Barred, Command, Refusal, Reply, Target, cert, cluster, due, latest_cert, node, plan_join,
@@ -160,7 +161,8 @@ fn a_replacing_token_begins_a_new_lineage_and_revokes_the_old() {
     (create.id, create.replace) = (Some(id("web-1")), true);
     world.create(create).unwrap();
     let before = crate::revision(&world.store).unwrap();
-    let issued = world.join(2, "web-1", &key()).unwrap();
+    let kept = key();
+    let issued = world.join(2, "web-1", &kept).unwrap();
     assert_eq!(crate::revision(&world.store).unwrap(), before + 1);
     for ended in [old.cert, newer.cert] {
         let record = cert(&world.store, &ended).unwrap().unwrap();
@@ -176,6 +178,9 @@ fn a_replacing_token_begins_a_new_lineage_and_revokes_the_old() {
     world.create(create).unwrap();
     let refusal = world.join(3, "web-1", &first).unwrap_err();
     assert!(matches!(refusal, Refusal::RenewalBarred { why: Barred::KeyRevoked { .. }, .. }), "{refusal:?}");
+    // Nor does the holder take its own place with the key it has.
+    let refusal = world.join(3, "web-1", &kept).unwrap_err();
+    assert!(matches!(refusal, Refusal::RenewalBarred { why: Barred::KeyNotFresh, .. }), "{refusal:?}");
 }
 
 #[test]
@@ -211,6 +216,28 @@ fn a_certificate_that_is_not_as_planned_is_not_recorded() {
     let refusal = world.apply(&Command::Admit { ask: ask.clone(), planned_at, der }).unwrap_err();
     assert!(matches!(refusal, Refusal::IssuerNotActive { .. }), "{refusal:?}");
     assert_eq!(world.store, state);
+}
+
+#[test]
+fn only_an_active_issuer_that_lives_long_enough_signs() {
+    let mut world = World::founded();
+    let create = world.token(1);
+    world.create(create).unwrap();
+    let ask = world.ask(1, "web-1", &key());
+    let command = world.admit(&ask).unwrap();
+    let good = crate::issuers(&world.store).unwrap().pop().unwrap();
+    let mut with = |change: &dyn Fn(&mut crate::IssuerRecord)| {
+        let mut issuer = good.clone();
+        change(&mut issuer);
+        let row = crate::format::encode_issuer(&issuer);
+        world.store.put(Table::Issuers, issuer.key_hash.as_bytes(), &row).unwrap();
+        world.apply(&command)
+    };
+    assert!(matches!(with(&|issuer| issuer.active = false), Err(Refusal::IssuerNotActive { .. })));
+    assert!(matches!(with(&|issuer| issuer.subject_der.clear()), Err(Refusal::IssuerNotActive { .. })));
+    let soon = with(&|issuer| issuer.not_after = UnixTime::from_secs(0));
+    assert!(matches!(soon, Err(Refusal::EndsTooSoon { .. })), "{soon:?}");
+    with(&|_| ()).unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use certus_pki::{Change, Directive, Epoch, Lifetime, Reason, Role, code};
 
-use crate::tests::{World, id, identity, key, operator, worker};
+use crate::tests::{World, id, identity, key, operator, settings, worker};
 use crate::{
     Barred, Command, Deltas, Refusal, Reply, Target, bundle, deltas_since, due, epoch, latest_cert, revision,
 };
@@ -129,6 +129,14 @@ fn a_watcher_that_resumes_ends_with_the_same_trust() {
     assert_eq!(deltas_since(&world.store, nothing, 4).unwrap(), Deltas::TooOld);
     let ahead = Epoch { generation: 1, revision: 0 };
     assert_eq!(deltas_since(&world.store, ahead, 4).unwrap(), Deltas::UpToDate);
+    // After a restore, whatever a watcher had is no beginning to go on from.
+    let mut restored = World::unfounded();
+    let Command::Genesis(genesis) = restored.genesis(settings()) else { panic!() };
+    restored.apply(&Command::Genesis(crate::Genesis { generation: 1, ..genesis })).unwrap();
+    restored.worker(1, "web-1");
+    restored.direct(&worker("web-1")).unwrap();
+    let before = Epoch { generation: 0, revision: 1 };
+    assert_eq!(deltas_since(&restored.store, before, 4).unwrap(), Deltas::TooOld);
 }
 
 #[test]
