@@ -1,0 +1,157 @@
+//! The command line: what each verb takes, and what its help says.
+//!
+//! Parsing only; what a verb does stands in `verbs`.
+
+mod alias;
+mod cert;
+mod cluster;
+mod config;
+mod dev;
+mod node;
+mod token;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use certus_pki::{Explanation, code};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use cert::{CertVerb, Info, List, Revoke, Rotate};
+pub(crate) use cluster::{ClusterVerb, Init};
+pub(crate) use config::{Check, ConfigVerb};
+pub(crate) use dev::Dev;
+pub(crate) use node::{NodeRole, NodeVerb, Start};
+pub(crate) use token::{Create, TokenRole, TokenVerb};
+
+/// Identities for every process, and mutually authenticated connections between them.
+///
+/// Does something keep running that signs?
+///   Yes: certus cluster init --name prod    a cluster that is its own CA
+///   Only trying: certus dev                 a live cluster on this machine, nothing kept
+///   No: certificates as files, without a server, do not exist yet
+#[derive(Parser)]
+#[command(name = "certus", version, verbatim_doc_comment, after_help = AFTER_HELP)]
+#[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) noun: Noun,
+}
+
+const AFTER_HELP: &str = "\
+Same as:
+  certus worker start     certus node start --role worker
+  certus manager start    certus node start --role manager
+
+Exit codes: 0 done, 1 failed, 2 the command was wrong, 3 a check found problems.
+Results go to standard output, everything else to standard error.";
+
+/// What every command takes.
+#[derive(Args, Clone)]
+pub(crate) struct Global {
+    /// Print results, and errors, as JSON
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(crate) json: bool,
+    /// Managers to ask, HOST:PORT; else those that `init` saved
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDR",
+        env = "CERTUS_MANAGER",
+        value_delimiter = ',',
+        help_heading = "Everywhere"
+    )]
+    pub(crate) manager: Vec<String>,
+    /// Where this user's identity and known clusters are kept [default: ~/.certus]
+    #[arg(long, global = true, value_name = "DIR", env = "CERTUS_HOME", help_heading = "Everywhere")]
+    pub(crate) home: Option<PathBuf>,
+    /// How log lines are written to standard error; what is logged: CERTUS_LOG=debug
+    #[arg(long, global = true, value_name = "FORM", default_value = "text", help_heading = "Everywhere")]
+    pub(crate) log: LogForm,
+    /// Answer every question with yes
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(crate) yes: bool,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogForm {
+    /// Time, level, message, fields.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The nouns.
+#[derive(Subcommand)]
+pub(crate) enum Noun {
+    /// A cluster that is its own CA: found it, look at it
+    #[command(subcommand, arg_required_else_help = true)]
+    Cluster(ClusterVerb),
+    /// A running identity: start it, list them
+    #[command(subcommand, arg_required_else_help = true)]
+    Node(NodeVerb),
+    /// What admits a node
+    #[command(subcommand, arg_required_else_help = true)]
+    Token(TokenVerb),
+    /// Certificates: list, explain, rotate, revoke
+    #[command(subcommand, arg_required_else_help = true)]
+    Cert(CertVerb),
+    /// The configuration of a node
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(ConfigVerb),
+    /// A live cluster on this machine, until ctrl-c
+    Dev(Dev),
+}
+
+/// Why parsing ended without a command.
+pub(crate) enum NoCommand {
+    /// The user asked for help or the version: text for standard output.
+    Asked(String),
+    /// Too little was said: help for standard error.
+    Help(String),
+    /// The command is wrong.
+    Wrong(Explanation),
+}
+
+/// Reads the command line, aliases expanded.
+pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, NoCommand> {
+    let argv = alias::expanded(argv.into_iter().collect());
+    Cli::try_parse_from(&argv).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => NoCommand::Asked(error.render().to_string()),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => NoCommand::Help(error.render().to_string()),
+        _ => NoCommand::Wrong(wrong(&error)),
+    })
+}
+
+/// Whether JSON was asked for, also where the rest could not be parsed.
+pub(crate) fn wants_json(argv: &[OsString]) -> bool {
+    argv.iter().take_while(|word| *word != "--").any(|word| word == "--json")
+}
+
+/// clap's error in our words.
+fn wrong(error: &clap::Error) -> Explanation {
+    let rendered = error.render().to_string();
+    let paragraph = rendered.split("\n\n").next().unwrap_or_default();
+    let message: Vec<&str> = paragraph.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let message = message.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message).trim_end_matches('.').to_owned();
+    let mut told = Explanation::new(code::USAGE, message);
+    let usage = rendered.lines().find_map(|line| line.strip_prefix("Usage: "));
+    for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue] {
+        match error.get(kind) {
+            Some(ContextValue::String(word)) => told = told.fact("meant", word),
+            Some(ContextValue::Strings(words)) => told = told.fact("meant", words.join(" or ")),
+            _ => {}
+        }
+    }
+    let Some(usage) = usage else { return told.hint("certus --help") };
+    let command: Vec<&str> =
+        usage.split_whitespace().take_while(|word| !word.starts_with(['-', '[', '<'])).collect();
+    told.fact("usage", usage).hint(format!("{} --help", command.join(" ")))
+}
+
+#[cfg(test)]
+mod tests;

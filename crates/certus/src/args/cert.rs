@@ -1,0 +1,89 @@
+//! `certus cert …`.
+
+use certus_pki::{Lifetime, Reason};
+use clap::{Args, Subcommand};
+
+/// What can be done with certificates.
+#[derive(Subcommand)]
+pub(crate) enum CertVerb {
+    /// What has been issued, and how it is
+    List(List),
+    /// What a certificate says, in words
+    Info(Info),
+    /// Revoke a node or one certificate
+    Revoke(Revoke),
+    /// Tell a node to take a new key and certificate now
+    Rotate(Rotate),
+}
+
+/// `certus cert list`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  certus cert list
+  certus cert list --expiring 30d
+  certus cert list --node web-1 --all
+      also those that were replaced, revoked, or have ended
+  certus cert list --json | jq -r '.certificates[].serial'")]
+pub(crate) struct List {
+    /// Only those of one node: an id, or ROLE/ID
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
+    /// Only those that end within this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expiring: Option<Lifetime>,
+    /// Also those that were replaced or revoked, or have ended
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print no more than this many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+}
+
+/// `certus cert info`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  certus cert info
+      this user's own
+  certus cert info w1/certs/worker-web-1/node.crt
+      a file; no manager is asked
+  certus cert info web-1
+  certus cert info 7c01f0…e9")]
+pub(crate) struct Info {
+    /// A PEM file, a serial, or a node's id [default: this user's own certificate]
+    #[arg(value_name = "FILE|SERIAL|NODE")]
+    pub(crate) object: Option<String>,
+}
+
+/// `certus cert revoke`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  certus cert revoke web-2 --reason key-compromise --wait
+      all certificates of web-2; returns when connected nodes refuse them
+  certus cert revoke 7c01f0…e9 --reason superseded
+
+Reasons: unspecified, key-compromise, affiliation-changed, superseded,
+cessation-of-operation, privilege-withdrawn (RFC 5280 5.3.1)")]
+pub(crate) struct Revoke {
+    /// A node's id, ROLE/ID, or a serial
+    #[arg(value_name = "NODE|SERIAL")]
+    pub(crate) object: String,
+    /// Why
+    #[arg(long, value_name = "REASON", default_value = "unspecified")]
+    pub(crate) reason: Reason,
+    /// Return only when every connected node reports that it refuses it
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long to wait at most
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(crate) timeout: Lifetime,
+}
+
+/// `certus cert rotate`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  certus cert rotate --node web-1")]
+pub(crate) struct Rotate {
+    /// Which node: an id, or ROLE/ID
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: String,
+}

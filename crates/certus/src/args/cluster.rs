@@ -1,0 +1,67 @@
+//! `certus cluster …`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use certus_pki::{ClusterName, KeyType, Lifetime, NodeId, defaults};
+use clap::{Args, Subcommand};
+
+/// What can be done with a cluster.
+#[derive(Subcommand)]
+pub(crate) enum ClusterVerb {
+    /// Found a cluster and run its first manager
+    Init(Init),
+    /// What the cluster is made of and how it is
+    #[command(after_help = "Examples:
+  certus cluster status
+  certus cluster status --json")]
+    Status,
+    /// The roots as PEM, for clients that are not nodes
+    #[command(after_help = "Examples:
+  certus cluster bundle > prod-roots.pem
+  curl --cacert prod-roots.pem https://…")]
+    Bundle,
+}
+
+/// `certus cluster init`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  certus cluster init --name prod --data-dir m1 --listen 127.0.0.1:7443
+      founds and stays in the foreground as the first manager; ctrl-c ends it,
+      certus manager start --data-dir m1 resumes
+  certus cluster init --name prod --data-dir m1 --no-start
+      only founds
+  certus cluster init --name lab --leaf-lifetime 2m
+      nodes renew about every 80 seconds")]
+pub(crate) struct Init {
+    /// The cluster's name: a-z 0-9 . - _
+    #[arg(long, alias = "cn", value_name = "NAME")]
+    pub(crate) name: ClusterName,
+    /// Where the manager keeps its data [default: $CERTUS_HOME/manager]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where the manager listens, and what commands on this machine dial
+    #[arg(long, value_name = "IP:PORT", default_value = defaults::API_LISTEN)]
+    pub(crate) listen: SocketAddr,
+    /// This manager's id [default: the host name]
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<NodeId>,
+    /// Only found; `certus manager start` runs it
+    #[arg(long)]
+    pub(crate) no_start: bool,
+    /// How long a node's certificate lives
+    #[arg(long, value_name = "TIME", default_value_t = defaults::LEAF_LIFETIME)]
+    pub(crate) leaf_lifetime: Lifetime,
+    /// How long a manager's issuer lives
+    #[arg(long, value_name = "TIME", default_value_t = defaults::ISSUER_LIFETIME)]
+    pub(crate) issuer_lifetime: Lifetime,
+    /// The root's key: p256, p384, ed25519, rsa2048, rsa3072, rsa4096
+    #[arg(long, value_name = "TYPE", default_value = "p256")]
+    pub(crate) root_key_type: KeyType,
+    /// The keys of issuers and managers
+    #[arg(long, value_name = "TYPE", default_value = "p256")]
+    pub(crate) key_type: KeyType,
+    /// Replace the identity of another cluster that this user has
+    #[arg(long)]
+    pub(crate) force: bool,
+}

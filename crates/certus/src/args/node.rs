@@ -1,0 +1,63 @@
+//! `certus node …`.
+
+use std::path::PathBuf;
+
+use certus_pki::NodeId;
+use clap::{Args, Subcommand, ValueEnum};
+
+/// What can be done with nodes.
+#[derive(Subcommand)]
+pub(crate) enum NodeVerb {
+    /// Run a node in the foreground; a worker joins first if it has not
+    Start(Start),
+    /// The nodes of the cluster
+    #[command(after_help = "Examples:
+  certus node list
+  certus node list --json")]
+    List,
+}
+
+/// The roles a node can be started in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NodeRole {
+    /// Decides and signs.
+    Manager,
+    /// Carries services.
+    Worker,
+}
+
+/// `certus node start`.
+#[derive(Args)]
+#[command(after_help = "certus worker start is the same as certus node start --role worker,
+certus manager start the same as certus node start --role manager.
+
+Examples:
+  certus manager start --data-dir m1
+  certus worker start --manager 10.0.0.7:7443 --token-file web-1.token --id web-1 --data-dir w1
+      joins and runs
+  certus worker start --data-dir w1 --config certus.yaml
+      runs again: no token, the manager's address is remembered
+  certus token create --role worker | certus worker start --manager 10.0.0.7:7443 --token-file -")]
+pub(crate) struct Start {
+    /// What the node is
+    #[arg(long)]
+    pub(crate) role: NodeRole,
+    /// A file that holds the token; `-` reads standard input. Else CERTUS_TOKEN, else a question
+    #[arg(long, value_name = "FILE|-", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The token itself; other users of this machine can read it in the list of processes
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// The node's id [default: the host name]
+    #[arg(long, visible_alias = "name", value_name = "ID")]
+    pub(crate) id: Option<NodeId>,
+    /// Where the node keeps its key and certificate [default: $CERTUS_HOME/worker or …/manager]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What the node carries, in YAML; its scalar keys are options here too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Managers only: where to listen, instead of what was founded
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+}

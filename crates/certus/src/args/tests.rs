@@ -1,0 +1,68 @@
+//! The command line is consistent, and aliases are exact expansions.
+
+use std::ffi::OsString;
+
+use clap::CommandFactory;
+
+use super::*;
+
+fn words(line: &str) -> Vec<OsString> {
+    line.split_whitespace().map(OsString::from).collect()
+}
+
+#[test]
+fn the_commands_fit_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_verb_shows_worked_examples() {
+    fn walk(command: &clap::Command, path: &str, bare: &mut Vec<String>) {
+        let path = format!("{path} {}", command.get_name());
+        if command.get_subcommands().next().is_none() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            if !help.contains("Examples:") {
+                bare.push(path.clone());
+            }
+        }
+        for below in command.get_subcommands() {
+            walk(below, &path, bare);
+        }
+    }
+    let mut bare = Vec::new();
+    walk(&Cli::command(), "", &mut bare);
+    assert!(bare.is_empty(), "no examples: {bare:?}");
+}
+
+#[test]
+fn aliases_expand_exactly() {
+    for (line, expected) in [
+        ("certus worker start --id a", "certus node start --role worker --id a"),
+        ("certus manager start", "certus node start --role manager"),
+        ("certus --json --home worker worker start", "certus --json --home worker node start --role worker"),
+        ("certus --log=json manager start", "certus --log=json node start --role manager"),
+        ("certus cert list worker start", "certus cert list worker start"),
+        ("certus worker stop", "certus worker stop"),
+        ("certus", "certus"),
+        ("certus --manager", "certus --manager"),
+    ] {
+        assert_eq!(alias::expanded(words(line)), words(expected), "{line}");
+    }
+}
+
+#[test]
+fn every_alias_leads_to_a_command() {
+    for (_, to) in alias::ALIASES {
+        let argv = std::iter::once("certus").chain(to.iter().copied()).map(OsString::from);
+        assert!(!matches!(parse(argv), Err(NoCommand::Wrong(_))), "{to:?}");
+    }
+}
+
+#[test]
+fn a_wrong_word_is_named_with_what_was_meant() {
+    let Err(NoCommand::Wrong(told)) = parse(words("certus cert list --expirin 30d")) else { panic!() };
+    assert_eq!(told.code, code::USAGE);
+    assert_eq!(told.message, "unexpected argument '--expirin' found");
+    assert!(told.facts.contains(&("meant".into(), "--expiring".into())), "{:?}", told.facts);
+    assert_eq!(told.hint.as_deref(), Some("certus cert list --help"));
+}

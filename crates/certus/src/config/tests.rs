@@ -1,0 +1,98 @@
+//! A configuration is read whole, and mistakes are named with their line.
+
+use super::*;
+
+const GOOD: &str = r#"
+id: web-1
+managers: ["${MANAGER}", "[::1]:7443"]
+listeners:
+  - name: web
+    transport: tcp
+    address: 127.0.0.1:${PORT:-9443}
+    forward: "127.0.0.1:8080"
+    allow: ["spiffe://prod/worker/web-2", "spiffe://prod/client/*"]
+peers:
+  - {name: db, id: "spiffe://prod/worker/db-1", transport: tcp, address: db.internal:9443, listen: 127.0.0.1:5432}
+"#;
+
+fn parse(text: &str) -> Result<Config, Explanation> {
+    let lookup = |name: &str| match name {
+        "MANAGER" => Some("10.0.0.7:7443".to_owned()),
+        "SECRET" => Some("hunter2!".to_owned()),
+        _ => None,
+    };
+    Config::parse(text, Path::new("certus.yaml"), &lookup)
+}
+
+fn refused(text: &str) -> Explanation {
+    parse(text).err().unwrap_or_else(|| panic!("accepted: {text}"))
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.id.unwrap().as_str(), "web-1");
+    assert_eq!(config.managers, ["10.0.0.7:7443", "[::1]:7443"]);
+    let [listener] = &config.listeners[..] else { panic!() };
+    assert_eq!((listener.address.as_str(), listener.allow.len()), ("127.0.0.1:9443", 2));
+    assert_eq!(config.peers[0].id.to_string(), "spiffe://prod/worker/db-1");
+}
+
+#[test]
+fn an_empty_document_is_an_empty_configuration() {
+    for text in ["", "# nothing yet\n", "---\n"] {
+        assert!(parse(text).unwrap().listeners.is_empty());
+    }
+}
+
+#[test]
+fn an_unknown_key_is_an_error_with_its_line() {
+    let told = refused("id: web-1\nlisteners:\n  - name: web\n    tranport: tcp\n");
+    assert_eq!(told.code, code::CONFIGURATION);
+    assert!(told.message.contains("tranport") && told.message.contains("transport"), "{told}");
+    assert_eq!(told.facts[0].1, "certus.yaml, line 4");
+    assert_eq!(told.facts[1], ("it says".into(), "tranport: tcp".into()));
+}
+
+#[test]
+fn transports_that_do_not_exist_are_refused_by_name() {
+    for transport in ["h2", "ws", "quic"] {
+        let told = refused(&GOOD.replacen("transport: tcp", &format!("transport: {transport}"), 1));
+        assert_eq!(told.code, code::TRANSPORT_UNAVAILABLE);
+        assert!(told.message.contains(transport));
+        assert_eq!(told.facts[0].1, "certus.yaml, line 6");
+    }
+    assert_eq!(refused(&GOOD.replacen(" tcp", " pigeon", 1)).code, code::CONFIGURATION);
+}
+
+#[test]
+fn wrong_values_are_named() {
+    for (text, word) in [
+        ("id: -x-", "node id"),
+        ("manager: nowhere", "address"),
+        ("manager: a:99999", "address"),
+        ("id: ${NONE}", "NONE"),
+        ("listeners: 7", "sequence"),
+        ("id: [a", ""),
+        ("id: a\nid: b", "id"),
+    ] {
+        let told = refused(text);
+        assert!(told.message.contains(word), "{text}: {told}");
+        assert!(told.facts[0].1.starts_with("certus.yaml, line "), "{told}");
+    }
+    let twice =
+        GOOD.replace("peers:", "  - {name: web, transport: tcp, address: 'a:1', forward: 'b:2'}\npeers:");
+    assert!(refused(&twice).message.contains("same name"));
+}
+
+#[test]
+fn i7_substituted_values_and_pem_are_not_printed() {
+    for text in
+        ["id: ${SECRET}", "manager: ${SECRET}", "id: a\nlisteners: ${SECRET}", "data_dir: a\n'${SECRET}': b"]
+    {
+        assert!(!refused(text).to_string().contains("hunter2"), "{text}");
+    }
+    let pem = "id: |\n  -----BEGIN PRIVATE KEY-----\n  c2VjcmV0\nidd: c2VjcmV0\n";
+    let told = refused(pem).to_string();
+    assert!(!told.contains("c2VjcmV0"), "{told}");
+}

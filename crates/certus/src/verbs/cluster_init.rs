@@ -1,0 +1,119 @@
+//! `certus cluster init`: founds a cluster and goes on as its first manager.
+
+use std::net::SocketAddr;
+
+use certus_node::{Fresh, system_clock};
+use certus_pki::{ClusterName, Explain, Explanation};
+use certus_server::{FoundOptions, Founded};
+use serde::Serialize;
+
+use super::{Context, node_start};
+use crate::args::Init;
+use crate::daemon::Ending;
+use crate::home::{self, Home, Known};
+use crate::terminal::Exit;
+
+#[derive(Serialize)]
+struct Report {
+    cluster: String,
+    root_key_hash: String,
+    root_expires_at: String,
+    manager: String,
+    address: String,
+    data_dir: String,
+    operator: String,
+    home: String,
+}
+
+pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanation> {
+    let mut ending = Ending::listen()?;
+    if !init.force {
+        context.home.refuse_replacing()?;
+    }
+    let data_dir = init.data_dir.clone().unwrap_or_else(|| context.home.data_dir("manager"));
+    let mut options = FoundOptions::new(
+        init.name.clone(),
+        data_dir.clone(),
+        init.listen,
+        init.id.clone().unwrap_or_else(home::host_id),
+        home::operator_id(),
+    );
+    options.leaf_lifetime = init.leaf_lifetime;
+    options.issuer_lifetime = init.issuer_lifetime;
+    options.root_key_type = init.root_key_type;
+    options.key_type = init.key_type;
+    let founded = certus_server::found(&options, system_clock()).await.map_err(|error| error.explain())?;
+    keep(&context.home, &init.name, &founded, &dialable(init.listen))?;
+
+    let report = Report {
+        cluster: init.name.to_string(),
+        root_key_hash: founded.root.to_string(),
+        root_expires_at: founded.root_not_after.to_string(),
+        manager: founded.manager.to_string(),
+        address: dialable(init.listen),
+        data_dir: data_dir.display().to_string(),
+        operator: founded.operator.identity.to_string(),
+        home: context.home.dir().display().to_string(),
+    };
+    context.terminal.report(&report, || words(&report, &founded));
+    if init.no_start {
+        context.terminal.say(&format!("\nnext      certus manager start --data-dir {}", report.data_dir));
+        return Ok(Exit::Done);
+    }
+    context.terminal.say(
+        "\nnext      certus token create --role worker      in another terminal; ctrl-c ends this manager",
+    );
+    node_start::manager(data_dir, None, &mut ending).await
+}
+
+/// Keeps the operator's identity and the manager's address for later commands.
+pub(crate) fn keep(
+    home: &Home,
+    name: &ClusterName,
+    founded: &Founded,
+    address: &str,
+) -> Result<(), Explanation> {
+    let operator = &founded.operator;
+    let fresh = Fresh { key: &operator.key, chain: &operator.chain, bundle: &operator.bundle };
+    home.keep(&fresh, Known::new(name, address.to_owned(), founded.root))
+}
+
+/// The address by which commands on this machine reach a manager that listens there.
+pub(crate) fn dialable(listen: SocketAddr) -> String {
+    let mut address = listen;
+    if listen.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = match listen {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    address.to_string()
+}
+
+fn words(report: &Report, founded: &Founded) -> String {
+    format!(
+        "founded   {}   root {}, until {}\nmanager   {}   {}, data in {}\noperator  {}   kept in {}",
+        report.cluster,
+        founded.root.short(),
+        founded.root_not_after.date(),
+        report.manager,
+        report.address,
+        report.data_dir,
+        report.operator,
+        report.home,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_can_be_dialled_from_this_machine() {
+        let dialed = |text: &str| dialable(text.parse().unwrap());
+        assert_eq!(dialed("0.0.0.0:7443"), "127.0.0.1:7443");
+        assert_eq!(dialed("[::]:7443"), "[::1]:7443");
+        assert_eq!(dialed("10.0.0.7:7443"), "10.0.0.7:7443");
+    }
+}

@@ -1,0 +1,37 @@
+//! What every verb is given: the terminal, this user's home, and a way to the managers.
+
+use certus_pki::{Explanation, code};
+
+use crate::args::Global;
+use crate::home::Home;
+use crate::managers::Managers;
+use crate::terminal::Terminal;
+
+/// What every verb is given.
+pub(crate) struct Context {
+    /// The voice.
+    pub(crate) terminal: Terminal,
+    /// This user's directory.
+    pub(crate) home: Home,
+    /// What every command takes.
+    pub(crate) global: Global,
+}
+
+impl Context {
+    /// From the options that every command takes.
+    pub(crate) fn new(global: Global, terminal: Terminal) -> Result<Context, Explanation> {
+        let home = Home::at(global.home.as_deref())?;
+        for manager in &global.manager {
+            if !crate::config::is_address(manager) {
+                return Err(Explanation::new(code::USAGE, format!("`{manager}` is not a manager's address"))
+                    .fact("expected", "HOST:PORT, as 10.0.0.7:7443"));
+            }
+        }
+        Ok(Context { terminal, home, global })
+    }
+
+    /// The managers, to be dialed with this user's identity.
+    pub(crate) async fn managers(&self) -> Result<Managers, Explanation> {
+        Managers::of(&self.home, &self.global.manager).await
+    }
+}

@@ -1,0 +1,179 @@
+//! `certus node start`: runs a node in the foreground until it is told to end.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use certus_node::{Node, NodeDir, NodeOptions};
+use certus_pki::{Explain, Explanation, JoinToken, Role, code};
+use certus_server::{Manager, ManagerOptions};
+use zeroize::Zeroizing;
+
+use super::Context;
+use super::config_check::nobody;
+use crate::args::{NodeRole, Start};
+use crate::config::Config;
+use crate::daemon::Ending;
+use crate::home;
+use crate::terminal::Exit;
+
+/// A token has 64 digits; a file may end with white space.
+const TOKEN_FILE_BYTES_MAX: u64 = 1024;
+
+pub(super) async fn run(context: &Context, start: Start) -> Result<Exit, Explanation> {
+    let mut ending = Ending::listen()?;
+    match start.role {
+        NodeRole::Manager => {
+            refuse_workers_options(&start)?;
+            let data_dir = start.data_dir.unwrap_or_else(|| context.home.data_dir("manager"));
+            manager(data_dir, start.listen, &mut ending).await
+        }
+        NodeRole::Worker => worker(context, start, &mut ending).await,
+    }
+}
+
+/// Runs the manager whose data is in `data_dir`.
+pub(super) async fn manager(
+    data_dir: PathBuf,
+    listen: Option<SocketAddr>,
+    ending: &mut Ending,
+) -> Result<Exit, Explanation> {
+    let mut options = ManagerOptions::new(data_dir);
+    options.listen = listen;
+    let Some(started) = ending.unless_told(Manager::start(options)).await else { return Ok(Exit::Done) };
+    let manager = started.map_err(|error| error.explain())?;
+    let failure = tokio::select! {
+        signal = ending.told() => {
+            tracing::info!(signal, "the manager ends");
+            None
+        }
+        failure = manager.failed() => Some(failure),
+    };
+    let closed = manager.shutdown().await;
+    match (failure, closed) {
+        (Some(failure), _) => Err(failure),
+        (None, Err(error)) => {
+            Err(Explanation::new(code::STORE, "the manager's store could not be closed")
+                .fact("because", error))
+        }
+        (None, Ok(())) => Ok(Exit::Done),
+    }
+}
+
+async fn worker(context: &Context, start: Start, ending: &mut Ending) -> Result<Exit, Explanation> {
+    let options = worker_options(context, &start)?;
+    for listener in options.listeners.iter().filter(|listener| listener.allow.is_empty()) {
+        tracing::warn!("{}", nobody(&listener.name));
+    }
+    let Some(started) = ending.unless_told(Node::start(options)).await else { return Ok(Exit::Done) };
+    let node = started.map_err(|error| error.explain())?;
+    let failure = tokio::select! {
+        signal = ending.told() => {
+            tracing::info!(signal, "the node ends");
+            None
+        }
+        failure = node.failed() => Some(failure),
+    };
+    node.shutdown().await;
+    failure.map_or(Ok(Exit::Done), Err)
+}
+
+/// Flags before environment before configuration before defaults.
+fn worker_options(context: &Context, start: &Start) -> Result<NodeOptions, Explanation> {
+    if start.listen.is_some() {
+        return Err(only_for("--listen", "manager", "a worker's listeners stand in --config"));
+    }
+    let config = start.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+    let data_dir = start.data_dir.clone().or(config.data_dir);
+    let data_dir = data_dir.unwrap_or_else(|| context.home.data_dir("worker"));
+    let enrolled = NodeDir::open(&data_dir).and_then(|dir| dir.enrolled(Role::Worker));
+    let enrolled = enrolled.map_err(|error| error.explain())?;
+    let asked = start.id.clone().or(config.id);
+    // An id that was joined under before is kept, also when the host got another name.
+    let id = asked.or_else(|| enrolled.is_empty().then(home::host_id));
+    let has_identity = id.as_ref().map_or(!enrolled.is_empty(), |id| enrolled.contains(id));
+    let token_file = start.token_file.clone().or(config.token_file);
+    let mut options = NodeOptions::new(data_dir, Role::Worker);
+    options.token = token(context, start, token_file.as_deref(), has_identity)?;
+    options.managers =
+        if context.global.manager.is_empty() { config.managers } else { context.global.manager.clone() };
+    options.id = id;
+    options.listeners = config.listeners;
+    options.peers = config.peers;
+    Ok(options)
+}
+
+/// The token, from the first place that has one; asked for only where it is needed.
+fn token(
+    context: &Context,
+    start: &Start,
+    file: Option<&Path>,
+    has_identity: bool,
+) -> Result<Option<JoinToken>, Explanation> {
+    let text = if let Some(token) = &start.token {
+        context.terminal.note(
+            "other users of this machine can read a token in the list of processes; --token-file - keeps it out",
+        );
+        Zeroizing::new(token.clone())
+    } else if start.token_file.is_none()
+        && let Some(token) = std::env::var("CERTUS_TOKEN").ok().filter(|token| !token.is_empty())
+    {
+        Zeroizing::new(token)
+    } else if let Some(file) = file {
+        // The configuration may go on naming a file that is long gone.
+        if has_identity && start.token_file.is_none() && !file.exists() {
+            return Ok(None);
+        }
+        read_token(file)?
+    } else if !has_identity && context.terminal.can_ask() {
+        ask()?
+    } else {
+        return Ok(None);
+    };
+    let parsed = text.parse().map_err(|error: certus_pki::token::NotAToken| {
+        Explanation::new(code::NOT_A_TOKEN, error.to_string()).hint("certus token create --role worker")
+    });
+    parsed.map(Some)
+}
+
+fn read_token(file: &Path) -> Result<Zeroizing<String>, Explanation> {
+    let cannot = |error: std::io::Error| {
+        Explanation::new(code::FILE, format!("cannot read the token from {}", file.display()))
+            .fact("the system says", error)
+    };
+    let mut text = Zeroizing::new(String::with_capacity(TOKEN_FILE_BYTES_MAX as usize + 1));
+    if file == Path::new("-") {
+        std::io::stdin().take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).map_err(cannot)?;
+    } else {
+        let opened = std::fs::File::open(file).map_err(cannot)?;
+        opened.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).map_err(cannot)?;
+    }
+    Ok(text)
+}
+
+fn ask() -> Result<Zeroizing<String>, Explanation> {
+    let question = inquire::Password::new("token:")
+        .without_confirmation()
+        .with_display_mode(inquire::PasswordDisplayMode::Hidden);
+    question.prompt().map(Zeroizing::new).map_err(|error| {
+        Explanation::new(code::NOT_ENROLLED, format!("no token was given: {error}"))
+            .hint("--token-file FILE, or CERTUS_TOKEN")
+    })
+}
+
+fn refuse_workers_options(start: &Start) -> Result<(), Explanation> {
+    let given = [
+        ("--token-file", start.token_file.is_some()),
+        ("--token", start.token.is_some()),
+        ("--config", start.config.is_some()),
+        ("--id", start.id.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(only_for(option, "worker", "a manager's data directory says who it is")),
+        None => Ok(()),
+    }
+}
+
+fn only_for(option: &str, role: &str, why: &str) -> Explanation {
+    Explanation::new(code::USAGE, format!("{option} is for a {role}: {why}")).hint("certus node start --help")
+}
