@@ -7,6 +7,7 @@ use std::sync::Arc;
 use certus_node::admin::{self, Admin, AdminError};
 use certus_node::files::{FileError, IdentityDir, NodeDir};
 use certus_node::metrics::Metrics;
+use certus_node::system_clock;
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{Accept, Role, Sha256, SpiffeId, code};
 use certus_tls::{
@@ -21,6 +22,7 @@ use crate::api;
 use crate::house::House;
 use crate::keys::{KeysError, ManagerDir};
 use crate::metrics::ManagerMetrics;
+use crate::replica::limits::Cadence;
 use crate::replica::{OpenError, Replica};
 use crate::shared::Shared;
 use crate::storage::{Storage, StorageError};
@@ -36,12 +38,14 @@ pub struct ManagerOptions {
     pub listen: Option<SocketAddr>,
     /// Its clock.
     pub clock: Clock,
+    /// How its log is filled and cut; the default is right but for benchmarks.
+    pub cadence: Cadence,
 }
 
 impl ManagerOptions {
     /// The machine's clock, and the address of the last time.
     pub fn new(data_dir: PathBuf) -> ManagerOptions {
-        ManagerOptions { data_dir, listen: None, clock: certus_node::clock::system_clock() }
+        ManagerOptions { data_dir, listen: None, clock: system_clock(), cadence: Cadence::default() }
     }
 }
 
@@ -66,7 +70,7 @@ impl Manager {
             return Err(StartError::NoData { path: place.path().to_owned() });
         }
         let dir = NodeDir::open(&options.data_dir).map_err(StartError::Files)?;
-        let truth = open_truth(&place, options.clock.clone()).await?;
+        let truth = open_truth(&place, options.clock.clone(), options.cadence).await?;
         let opened = Opened::read(&truth, &place, &dir)?;
 
         let address = options.listen.or_else(|| place.listen()).unwrap_or(FALLBACK);
@@ -146,10 +150,10 @@ const FALLBACK: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), certus_pki::defaults::API_PORT);
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(certus_pki::defaults::DRAIN.secs() as u64);
 
-async fn open_truth(place: &ManagerDir, clock: Clock) -> Result<Truth, StartError> {
+async fn open_truth(place: &ManagerDir, clock: Clock, cadence: Cadence) -> Result<Truth, StartError> {
     let storage = Storage::in_directory(&place.store()).map_err(StartError::Storage)?;
     let seconds = clock.clone();
-    let replica = Replica::<CaMachine>::open(storage, Arc::new(move || seconds().secs())).await;
+    let replica = Replica::<CaMachine>::open_at(storage, Arc::new(move || seconds().secs()), cadence).await;
     Ok(Truth { replica: replica.map_err(StartError::Open)?, clock })
 }
 

@@ -80,7 +80,8 @@ impl<M: Machine> Replica<M> {
             .map_err(|fatal| stopped(&failures, fatal))?;
 
         let (queue, waiting) = mpsc::channel(limits::QUEUE_COMMANDS);
-        tokio::spawn(proposer::run(raft.clone(), clock, failures.clone(), waiting));
+        let commands_max = cadence.commands.max(1);
+        tokio::spawn(proposer::run(raft.clone(), clock, failures.clone(), commands_max, waiting));
         tokio::spawn(watch_core(raft.metrics(), failures.clone()));
         let replica = Replica { inner: Arc::new(Inner { raft, storage, queue, revision, failures }) };
         replica.settle().await?;

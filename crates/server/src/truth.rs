@@ -64,6 +64,8 @@ impl Truth {
 
     /// Puts a command into the log. When this returns it is durable and applied (I4).
     pub(crate) async fn propose(&self, command: &Command) -> Result<Reply, Unanswered> {
+        // What the log cannot carry must not reach it: there it would stop every replica.
+        certus_ca::format::carry_command(command).map_err(Unanswered::Refused)?;
         let answer = self.replica.propose(command).await.map_err(Unanswered::Proposal)?;
         answer.map_err(Unanswered::Refused)
     }

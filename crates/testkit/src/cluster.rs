@@ -132,7 +132,7 @@ impl Cluster {
         };
         edit(&mut request);
         let reply = self.operator.api.cluster(async |mut c| c.create_token(request).await).await?;
-        Ok(reply.token.parse().ok().expect("a token has 64 digits"))
+        Ok(reply.token.parse().expect("a token has 64 digits"))
     }
 
     /// The options of a worker that joins with `token`.

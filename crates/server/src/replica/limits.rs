@@ -52,11 +52,14 @@ pub const CHUNK_BYTES: usize = 256 << 10;
 /// Rows read at a time while a chunk is filled.
 pub const CHUNK_READ_ROWS: usize = 64;
 
-/// How often the replica settles and cuts its log, in entries.
+/// How the replica fills entries, and how often it settles and cuts its log, in entries.
 ///
-/// The default is right for a manager; the simulation takes a few entries, to see every seam.
+/// The default is right for a manager; the simulation takes a few entries, to see every seam, and a
+/// benchmark takes one command an entry, to see what the group commit is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cadence {
+    /// See [`BATCH_COMMANDS`].
+    pub commands: usize,
     /// See [`BARRIER_ENTRIES`].
     pub barrier: u64,
     /// See [`SNAPSHOT_ENTRIES`].
@@ -70,6 +73,7 @@ pub struct Cadence {
 impl Default for Cadence {
     fn default() -> Cadence {
         Cadence {
+            commands: BATCH_COMMANDS,
             barrier: BARRIER_ENTRIES,
             snapshot: SNAPSHOT_ENTRIES,
             keep: LOG_KEEP_ENTRIES,

@@ -7,7 +7,7 @@ use openraft::error::{ClientWriteError, Fatal, RaftError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::{Failure, Failures};
-use super::limits::{BATCH_BYTES, BATCH_COMMANDS};
+use super::limits::BATCH_BYTES;
 use super::machine::Machine;
 use super::types::{Batch, Member, MemberId, Types};
 use super::{Clock, ProposeError};
@@ -23,10 +23,11 @@ pub(super) async fn run<M: Machine>(
     raft: Raft<Types<M>>,
     clock: Clock,
     failures: Failures,
+    commands_max: usize,
     mut queue: mpsc::Receiver<Proposal<M::Reply>>,
 ) {
     while let Some(first) = queue.recv().await {
-        let (commands, answers) = gather(first, &mut queue);
+        let (commands, answers) = gather(first, commands_max, &mut queue);
         let at = clock();
         let written = raft.client_write(Batch { at, commands }).await;
         match written {
@@ -51,11 +52,15 @@ pub(super) async fn run<M: Machine>(
 type Answer<R> = oneshot::Sender<Result<R, ProposeError>>;
 
 /// Takes what waits already, up to the bounds of one entry.
-fn gather<R>(first: Proposal<R>, queue: &mut mpsc::Receiver<Proposal<R>>) -> (Vec<Vec<u8>>, Vec<Answer<R>>) {
+fn gather<R>(
+    first: Proposal<R>,
+    commands_max: usize,
+    queue: &mut mpsc::Receiver<Proposal<R>>,
+) -> (Vec<Vec<u8>>, Vec<Answer<R>>) {
     let mut bytes = first.command.len();
     let mut commands = vec![first.command];
     let mut answers = vec![first.answer];
-    while commands.len() < BATCH_COMMANDS && bytes < BATCH_BYTES {
+    while commands.len() < commands_max && bytes < BATCH_BYTES {
         let Ok(next) = queue.try_recv() else { break };
         bytes += next.command.len();
         commands.push(next.command);
