@@ -8,7 +8,7 @@ use certus_ca::store::{Fault, Store, Table, View};
 use certus_server::replica::Machine;
 
 use crate::chance::Chance;
-use crate::sim::{Subject, Workload};
+use crate::sim::{Broken, Invariant, Subject, Workload};
 
 /// The machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,7 +167,7 @@ pub struct RegistryClients {
 impl Workload for RegistryClients {
     type Machine = Registry;
 
-    fn command(&mut self, chance: &mut Chance) -> Command {
+    fn command(&mut self, chance: &mut Chance, _known: &dyn View, _now: i64) -> Command {
         // One serial in twenty was drawn before.
         self.serial += u64::from(!chance.once_in(20));
         let serial = self.serial;
@@ -186,19 +186,25 @@ impl Workload for RegistryClients {
         }
     }
 
-    fn check(&self, before: &dyn View, after: &dyn View) -> Result<(), String> {
+    fn check(&self, before: &dyn View, after: &dyn View) -> Result<(), Broken> {
         for table in [Table::Certs, Table::Revoked, Table::Tokens] {
             let rows = before.scan(table, Bound::Unbounded, Bound::Unbounded, usize::MAX);
-            for (row, value) in rows.map_err(|fault| fault.to_string())? {
-                let now = after.get(table, &row).map_err(|fault| fault.to_string())?;
+            for (row, value) in rows.map_err(unreadable)? {
+                let now = after.get(table, &row).map_err(unreadable)?;
                 let used = table == Table::Tokens && value == UNUSED && now.is_some();
                 if now.as_deref() != Some(&value[..]) && !used {
-                    return Err(format!("{} {row:?} was {value:?}, is {now:?}", table.name()));
+                    let invariant = if table == Table::Certs { Invariant::I5 } else { Invariant::I10 };
+                    let what = format!("{} {row:?} was {value:?}, is {now:?}", table.name());
+                    return Err((invariant, what));
                 }
             }
         }
         Ok(())
     }
+}
+
+fn unreadable(fault: Fault) -> Broken {
+    (Invariant::Alive, fault.to_string())
 }
 
 /// Few enough that most commands meet an earlier one; they grow with the serials.

@@ -10,7 +10,7 @@ mod proof;
 
 use std::fmt;
 
-use certus_ca::store::View;
+use certus_ca::store::{Table, View};
 use certus_server::replica::Machine;
 
 use crate::chance::Chance;
@@ -22,6 +22,11 @@ use self::life::Sim;
 pub trait Subject: Machine {
     /// Whether the command was carried out.
     fn accepted(reply: &Self::Reply) -> bool;
+
+    /// Whether a refusal may write this row: I8 leaves out the audit.
+    fn is_audit(table: Table, _key: &[u8]) -> bool {
+        table == Table::Audit
+    }
 }
 
 /// The clients of a simulated cluster.
@@ -29,11 +34,17 @@ pub trait Workload {
     /// What they talk to.
     type Machine: Subject;
 
-    /// The next command of some client. Some must be refused.
-    fn command(&mut self, chance: &mut Chance) -> <Self::Machine as Machine>::Command;
+    /// The next command of some client, who knows the state as of a moment ago and its own time.
+    /// Some must be refused.
+    fn command(
+        &mut self,
+        chance: &mut Chance,
+        known: &dyn View,
+        now: i64,
+    ) -> <Self::Machine as Machine>::Command;
 
     /// What may never be taken back between two states: used tokens, revocations, certificates.
-    fn check(&self, before: &dyn View, after: &dyn View) -> Result<(), String>;
+    fn check(&self, before: &dyn View, after: &dyn View) -> Result<(), Broken>;
 }
 
 /// Runs one seed to its end.
@@ -91,6 +102,9 @@ impl fmt::Display for Violation {
     }
 }
 
+/// An invariant, and how it failed.
+pub type Broken = (Invariant, String);
+
 /// The invariants a run looks after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invariant {
@@ -117,6 +131,8 @@ pub fn seeds() -> Vec<u64> {
     }
 }
 
+/// When every run begins: 2026-01-01, in Unix seconds.
+pub const START: i64 = 1_767_225_600;
 /// Runs a single seed instead.
 pub const SEED_VARIABLE: &str = "CERTUS_SIM_SEED";
 /// Enough for every fate many times; a few seconds.

@@ -44,7 +44,7 @@ impl<M: Subject> Machine for Journaled<M> {
     fn apply(store: &mut dyn Store, at: i64, command: &[u8]) -> Result<Receipt, Fault> {
         let place = next_place(store)?;
         let (id, inner) = split_id(command)?;
-        let mut counted = Counted { store, touched: None };
+        let mut counted = Counted { store, is_audit: M::is_audit, touched: None };
         let reply = M::apply(&mut counted, at, inner)?;
         let accepted = M::accepted(&reply);
         if let Some(table) = counted.touched.filter(|_| !accepted) {
@@ -108,12 +108,13 @@ fn row_key(place: u64) -> Vec<u8> {
 /// Sees whether anything but the audit is written.
 struct Counted<'s> {
     store: &'s mut dyn Store,
+    is_audit: fn(Table, &[u8]) -> bool,
     touched: Option<Table>,
 }
 
 impl Counted<'_> {
-    fn touch(&mut self, table: Table) {
-        if table != Table::Audit {
+    fn touch(&mut self, table: Table, key: &[u8]) {
+        if !(self.is_audit)(table, key) {
             self.touched = Some(table);
         }
     }
@@ -137,12 +138,12 @@ impl View for Counted<'_> {
 
 impl Store for Counted<'_> {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Fault> {
-        self.touch(table);
+        self.touch(table, key);
         self.store.put(table, key, value)
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), Fault> {
-        self.touch(table);
+        self.touch(table, key);
         self.store.delete(table, key)
     }
 }

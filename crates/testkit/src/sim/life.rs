@@ -9,8 +9,8 @@ use certus_server::storage::Storage;
 use tokio::task::JoinHandle;
 
 use super::journal::{I8_MARK, Journaled, Receipt};
-use super::proof::{Broken, Proof};
-use super::{Invariant, Outcome, Violation, Workload};
+use super::proof::Proof;
+use super::{Broken, Invariant, Outcome, START, Violation, Workload};
 use crate::chance::Chance;
 use crate::disk::{FaultKind, SimDisk};
 
@@ -165,6 +165,10 @@ impl<W: Workload> Sim<W> {
     }
 
     fn pass_time(&mut self) {
+        // A founding is planned for the moment the run begins at.
+        if self.outcome.answered == self.outcome.refused {
+            return;
+        }
         let passed = match self.chance.once_in(8) {
             true => {
                 self.outcome.clock_backs += 1;
@@ -181,7 +185,9 @@ impl<W: Workload> Sim<W> {
         let commands: Vec<_> = (0..clients)
             .map(|_| {
                 self.next_id += 1;
-                (self.next_id, self.clients.command(&mut self.chance))
+                let now = self.now.load(Ordering::Relaxed);
+                let command = self.clients.command(&mut self.chance, self.proof.known(), now);
+                (self.next_id, command)
             })
             .collect();
         commands
@@ -271,8 +277,6 @@ fn words(error: &dyn std::error::Error) -> String {
     }
 }
 
-/// 2026-01-01, in Unix seconds.
-const START: i64 = 1_767_225_600;
 /// A life takes a few hundred disk operations; half of the faults come before it is over.
 const OPERATIONS: u64 = 600;
 /// What one unit of chance leaves on a disk that fills up.
@@ -284,4 +288,4 @@ const CLIENTS: u64 = 6;
 /// Steps of tasks after which a kill comes; a commit takes a dozen.
 const TASK_STEPS: u64 = 24;
 /// Every seam within a life: barriers, snapshots and purges in each.
-const CADENCE: Cadence = Cadence { barrier: 7, snapshot: 9, keep: 4, purge: 3 };
+const CADENCE: Cadence = Cadence { commands: 256, barrier: 7, snapshot: 9, keep: 4, purge: 3 };

@@ -6,10 +6,7 @@ use certus_ca::store::{Fault, MemStore, Table, View};
 use certus_server::replica::Machine;
 
 use super::journal::{self, Journaled, Receipt};
-use super::{Invariant, Subject, Workload};
-
-/// An invariant, and how it failed.
-pub(super) type Broken = (Invariant, String);
+use super::{Broken, Invariant, Subject, Workload};
 
 /// What must still be true, as far as has been seen.
 #[derive(Debug, Default)]
@@ -27,6 +24,11 @@ pub(super) struct Proof {
 impl Proof {
     pub(super) fn told(&mut self, receipt: Receipt) {
         self.told.push(receipt);
+    }
+
+    /// The state as of the last step.
+    pub(super) fn known(&self) -> &MemStore {
+        &self.model
     }
 
     pub(super) fn places(&self) -> u64 {
@@ -55,8 +57,7 @@ impl Proof {
             return Err((Invariant::I5, what));
         }
         self.last_revision = revision;
-        let kept = clients.check(&before, view);
-        kept.map_err(|what| (Invariant::I10, what))
+        clients.check(&before, view)
     }
 
     /// Compares everything, from the beginning: after a recovery and at the end of a life.
