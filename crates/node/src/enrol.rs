@@ -27,15 +27,16 @@ pub(crate) async fn enrol(
     let dir = node_dir.identity(options.role, &id);
     let kept = dir.load().map_err(EnrolError::File)?;
     let unusable = match kept {
+        Some(_) if dir.is_removed() => Some(EnrolError::Removed { id: id.clone() }),
         Some(stored) => match usable(&stored, (options.clock)()) {
             Ok(()) => return Ok(Enrolled { dir, stored }),
-            Err(why) => Some(why),
+            Err(why) => Some(EnrolError::Unusable { id: id.clone(), why }),
         },
         None => None,
     };
     let token = match (&options.token, unusable) {
         (Some(token), _) => token,
-        (None, Some(why)) => return Err(EnrolError::Unusable { id, why }),
+        (None, Some(unusable)) => return Err(unusable),
         (None, None) => return Err(EnrolError::NoToken { role: options.role, id }),
     };
     let stored = join_any(&dir, options, managers, token, &id).await?;
@@ -109,6 +110,12 @@ pub enum EnrolError {
     /// A token, and nobody to show it to.
     #[error("no manager's address is known")]
     NoManager,
+    /// A manager said so before.
+    #[error("node {id} was removed from the cluster")]
+    Removed {
+        /// Who.
+        id: NodeId,
+    },
     /// What is kept is not usable any more.
     #[error("the credentials of {id} are not usable: {why}")]
     Unusable {
@@ -138,6 +145,7 @@ impl Explain for EnrolError {
             }
             EnrolError::NoManager => Explanation::new(code::UNREACHABLE, self.to_string())
                 .hint("name one with --manager HOST:PORT"),
+            EnrolError::Removed { id } => Explanation::new(code::REMOVED, self.to_string()).hint(again(id)),
             EnrolError::Unusable { id, why } => {
                 let mut told = Explanation::new(code::OWN_CERTIFICATE, self.to_string());
                 told.facts = why.explain().facts;

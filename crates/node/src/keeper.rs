@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::Api;
+use crate::api::{Api, ApiError};
 use crate::clock::jitter;
 use crate::files::{Fresh, IdentityDir};
 use crate::metrics::Metrics;
@@ -54,6 +54,8 @@ pub(crate) struct Keeper {
     pub(crate) enforced: watch::Sender<Enforced>,
     pub(crate) state: watch::Sender<State>,
     pub(crate) stop: CancellationToken,
+    /// Ends the watch stream.
+    pub(crate) watching: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) schedule: Schedule,
     pub(crate) renewing: bool,
@@ -131,7 +133,7 @@ impl Keeper {
             Wake::Watch(News::Alive) => self.heard(),
             Wake::Watch(News::Whole(bundle)) => self.take_whole(*bundle).await,
             Wake::Watch(News::Changed(delta)) => self.take_delta(&delta).await,
-            Wake::Watch(News::Ended { why, pause }) => self.watch_ended(&why, pause),
+            Wake::Watch(News::Ended { error, pause }) => self.watch_ended(&error, pause).await,
             Wake::Renewed(outcome) => self.renewal_ended(outcome).await,
             Wake::RenewNow(waiter) if self.is_removed() => {
                 let _ = waiter.send(Err(RenewError::Removed));
@@ -153,8 +155,11 @@ impl Keeper {
         self.metrics.contact(self.contact);
     }
 
-    fn watch_ended(&mut self, why: &Explanation, pause: Duration) {
-        let pause = pause.as_secs_f32();
+    async fn watch_ended(&mut self, error: &ApiError, pause: Duration) {
+        let (why, pause) = (error.explain(), pause.as_secs_f32());
+        if error.says_revoked() {
+            return self.remove().await;
+        }
         if self.watch_lost {
             tracing::debug!(code = %why.code, %why, pause_secs = pause, "still without a manager");
         } else {
@@ -191,27 +196,33 @@ impl Keeper {
         self.enforce(bundle).await;
         for change in &delta.changes {
             match change {
-                Change::Direct { node, directive } if *node == self.identity => self.obey(*directive),
+                Change::Direct { node, directive } if *node == self.identity => self.obey(*directive).await,
                 _ => {}
             }
         }
     }
 
-    fn obey(&mut self, directive: Directive) {
+    async fn obey(&mut self, directive: Directive) {
         match directive {
             Directive::RenewNow => {
                 tracing::info!("a manager asks for a renewal now");
                 self.schedule.ask();
             }
-            Directive::Removed => self.remove(),
+            Directive::Removed => self.remove().await,
         }
     }
 
-    fn remove(&mut self) {
+    /// The node is of the cluster no more. That is kept, so that a restart takes a new token.
+    async fn remove(&mut self) {
         if self.is_removed() {
             return;
         }
         let why = removed();
+        let dir = self.dir.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || dir.mark_removed()).await {
+            tracing::error!(why = %error.explain(), "the removal could not be kept");
+        }
+        self.watching.cancel();
         tracing::error!(code = %why.code, hint = why.hint, "{}", why.message);
         self.state.send_modify(|state| state.failed = Some(why));
         for waiter in self.waiters.drain(..) {
@@ -279,6 +290,10 @@ impl Keeper {
                 let (serial, key) = (leaf.serial, leaf.key_hash().short());
                 tracing::info!(%serial, key, not_after = %leaf.not_after, due = %self.schedule.due(),
                     "renewed, with a fresh key");
+            }
+            Err(RenewError::Api(error)) if error.says_revoked() => {
+                self.metrics.renewal_failed();
+                self.remove().await;
             }
             Err(error) => {
                 self.metrics.renewal_failed();

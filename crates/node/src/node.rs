@@ -21,7 +21,7 @@ use crate::keeper::{Keeper, LETTERS_MAX, State, Wake};
 use crate::metrics::Metrics;
 use crate::renew::{RenewError, Schedule};
 use crate::spec::NodeOptions;
-use crate::watch::{self as watching, Enforced};
+use crate::watch::{Enforced, run as watch_managers};
 
 /// A running node. Dropped, it ends at once; [`Node::shutdown`] ends it in order.
 pub struct Node {
@@ -62,6 +62,7 @@ impl Node {
         let api = Api::counting(managers, credentials.clone(), metrics.clone());
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let watching = stop.child_token();
         let (letters, inbox) = mpsc::channel(LETTERS_MAX);
         let enforced = Enforced { epoch: credentials.current().epoch(), ..Enforced::default() };
         let (enforced, reports) = watch::channel(enforced);
@@ -92,6 +93,7 @@ impl Node {
             enforced,
             state,
             stop: stop.clone(),
+            watching: watching.clone(),
             tasks: tasks.clone(),
             schedule: Schedule::of(&stored.leaf, jitter()),
             renewing: false,
@@ -100,7 +102,7 @@ impl Node {
             watch_lost: false,
         };
         tasks.spawn(keeper.run(inbox));
-        tasks.spawn(watching::run(api, credentials.clone(), letters.clone(), reports, stop.clone()));
+        tasks.spawn(watch_managers(api, credentials.clone(), letters.clone(), reports, watching));
         tasks.spawn(sweep(credentials, letters, stop));
         tracing::info!(identity = %node.identity, "the node runs");
         Ok(node)

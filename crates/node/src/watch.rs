@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use certus_pki::explain::{Explain, Explanation};
+use certus_pki::explain::Explanation;
 use certus_pki::renewal::backoff_secs;
 use certus_pki::{Bundle, Delta, Epoch, code, defaults};
 use certus_tls::Credentials;
@@ -31,7 +31,7 @@ pub(crate) enum News {
     /// The stream is no more; the next attempt comes after a pause.
     Ended {
         /// Why.
-        why: Explanation,
+        error: ApiError,
         /// How long until the next attempt.
         pause: Duration,
     },
@@ -69,15 +69,15 @@ pub(crate) async fn run(
             () = stop.cancelled() => return,
             ended = one_stream(&api, &credentials, &keeper, &mut enforced, &mut heard) => ended,
         };
-        let why = match ended {
+        let error = match ended {
             // Renewed: at once, and from where we are.
             Ended::IdentityChanged => continue,
             Ended::KeeperGone => return,
-            Ended::Failed(error) => error.explain(),
+            Ended::Failed(error) => error,
         };
         failures = if heard { 1 } else { failures + 1 };
         let pause = wait(backoff_secs(failures, i64::MAX, jitter())).min(PAUSE_MAX);
-        if keeper.send(Wake::Watch(News::Ended { why, pause })).await.is_err() {
+        if keeper.send(Wake::Watch(News::Ended { error, pause })).await.is_err() {
             return;
         }
         tokio::select! {

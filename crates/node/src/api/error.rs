@@ -89,6 +89,18 @@ impl ApiError {
         }
     }
 
+    /// Whether a manager says that our certificate was revoked. Who says so proved to be a manager
+    /// before it did, and no attempt under that certificate will ever succeed.
+    pub fn says_revoked(&self) -> bool {
+        match self {
+            ApiError::Refused(explanation) => explanation.code == code::REVOKED,
+            ApiError::Handshake { error: HandshakeError::PeerRejectedUs { alert, .. }, .. } => {
+                *alert == "certificate_revoked"
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn is_about_the_connection(&self) -> bool {
         matches!(self, ApiError::Handshake { .. } | ApiError::Unreachable { .. })
     }

@@ -61,6 +61,7 @@ impl IdentityDir {
         text.push_str(&certificates(fresh.chain));
         atomic::write(&path, text.as_bytes())?;
         self.store_derived(&key, fresh.chain, fresh.bundle)?;
+        atomic::remove(&self.path.join(REMOVED))?;
         atomic::remove(&self.path.join(PENDING_KEY))
     }
 
@@ -116,6 +117,16 @@ impl IdentityDir {
         Ok(key)
     }
 
+    /// Keeps that these credentials are of the cluster no more.
+    pub fn mark_removed(&self) -> Result<(), FileError> {
+        atomic::write(&self.path.join(REMOVED), b"a manager said that this node was removed\n")
+    }
+
+    /// Whether a manager said so of the credentials that are kept.
+    pub fn is_removed(&self) -> bool {
+        self.path.join(REMOVED).exists()
+    }
+
     /// Forgets a pending key: its asking was refused for good.
     pub fn forget_pending_key(&self) -> Result<(), FileError> {
         atomic::remove(&self.path.join(PENDING_KEY))
@@ -146,6 +157,7 @@ const CREDENTIALS: &str = "credentials.pem";
 const BUNDLE: &str = "bundle.pem";
 const CERTIFICATE: &str = "node.crt";
 const KEY: &str = "node.key";
+const REMOVED: &str = "removed";
 const ROOTS: &str = "ca.crt";
 const PENDING_KEY: &str = "pending.key";
 /// The label of a bundle's block: the bytes are a `certus.v1.Bundle`.

@@ -39,9 +39,7 @@ impl Authority {
     /// The clock of everybody in the test.
     pub(crate) fn clock(&self) -> Clock {
         let (machine, ahead) = (system_clock(), self.ahead.clone());
-        Arc::new(move || {
-            certus_pki::UnixTime::from_secs(machine().secs() + ahead.load(Ordering::Relaxed))
-        })
+        Arc::new(move || certus_pki::UnixTime::from_secs(machine().secs() + ahead.load(Ordering::Relaxed)))
     }
 
     /// Lets time pass at once.
