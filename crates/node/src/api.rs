@@ -20,7 +20,7 @@ use tonic::{Response, Status};
 use crate::clock::duration;
 use crate::metrics::Metrics;
 
-pub(crate) use dial::{connect_tcp, unreachable};
+pub(crate) use dial::{connect_tcp, tune, unreachable};
 pub use error::{ApiError, Tried};
 pub use join::{JoinError, Joined, join};
 
@@ -142,7 +142,7 @@ impl Api {
 
     /// What `status` means: the refusal it carries, else what happened to the connection below it.
     pub(crate) fn explained(&self, status: &Status) -> ApiError {
-        let error = error::of_status(status, self.dialer.take_failures());
+        let error = error::of_status(status, self.dialer.failures());
         if error.is_about_the_connection() {
             self.dialer.try_another();
             self.redial();

@@ -27,7 +27,9 @@ pub(crate) async fn enrol(
     let dir = node_dir.identity(options.role, &id);
     let kept = dir.load().map_err(EnrolError::File)?;
     let unusable = match kept {
-        Some(_) if dir.is_removed() => Some(EnrolError::Removed { id: id.clone() }),
+        Some(stored) if dir.is_removed(&stored.leaf).map_err(EnrolError::File)? => {
+            Some(EnrolError::Removed { id: id.clone() })
+        }
         Some(stored) => match usable(&stored, (options.clock)()) {
             Ok(()) => return Ok(Enrolled { dir, stored }),
             Err(why) => Some(EnrolError::Unusable { id: id.clone(), why }),

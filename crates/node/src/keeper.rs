@@ -218,9 +218,12 @@ impl Keeper {
             return;
         }
         let why = removed();
-        let dir = self.dir.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || dir.mark_removed()).await {
-            tracing::error!(why = %error.explain(), "the removal could not be kept");
+        if let Some(identity) = self.publisher.current().identity().cloned() {
+            let dir = self.dir.clone();
+            let marked = tokio::task::spawn_blocking(move || dir.mark_removed(identity.leaf())).await;
+            if let Ok(Err(error)) = marked {
+                tracing::error!(why = %error.explain(), "the removal could not be kept");
+            }
         }
         self.watching.cancel();
         tracing::error!(code = %why.code, hint = why.hint, "{}", why.message);

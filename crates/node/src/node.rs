@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{SpiffeId, code, defaults};
-use certus_tls::{BadIdentity, Credentials, Identity, Publisher, Registry, Snapshot, sweep_each_second};
+use certus_tls::{BadIdentity, Credentials, Publisher, Registry, sweep_each_second};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,9 +52,8 @@ impl Node {
         let Enrolled { dir: identity_dir, stored } =
             enrol(&dir, &options, &managers).await.map_err(StartError::Enrol)?;
         dir.keep_managers(&managers).map_err(StartError::File)?;
-        let own = Identity::new(&stored.key, stored.chain).map_err(StartError::Identity)?;
-        let snapshot = Snapshot::new(Some(Arc::new(own)), Arc::new(stored.bundle));
-        let publisher = Arc::new(Publisher::new(snapshot, options.clock.clone()));
+        let publisher = stored.publisher(options.clock.clone()).map_err(StartError::Identity)?;
+        let publisher = Arc::new(publisher);
         let credentials = publisher.credentials();
         let metrics = Metrics::new();
         let carrier = Carrier::start(&credentials, &metrics, options.listeners, options.peers);

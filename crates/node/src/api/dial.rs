@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use certus_pki::{code, defaults, explain::Explanation};
+use certus_pki::explain::{Explain, Explanation};
+use certus_pki::{code, defaults};
 use certus_tls::{Client, TlsStream, explain_read_error};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -50,8 +51,13 @@ impl Dialer {
         &self.addresses
     }
 
-    pub(super) fn take_failures(&self) -> Vec<Tried> {
-        std::mem::take(&mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What went wrong with the connection in use, or with the last attempt to have one.
+    pub(super) fn failures(&self) -> Vec<Tried> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn forget_failures(&self) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The address in use did not do; the next dial begins after it.
@@ -67,7 +73,7 @@ impl Dialer {
 
     /// The first address that answers as a manager.
     async fn dial(self: Arc<Self>) -> io::Result<TokioIo<Observed>> {
-        self.take_failures();
+        self.forget_failures();
         let begin = self.next.load(Ordering::Relaxed);
         let count = self.addresses.len();
         for place in (begin..begin.saturating_add(count)).map(|place| place % count) {
@@ -84,9 +90,14 @@ impl Dialer {
             match outcome {
                 Ok(tls) => {
                     self.next.store(place, Ordering::Relaxed);
+                    self.forget_failures();
                     return Ok(TokioIo::new(Observed { tls, place, dialer: self.clone() }));
                 }
-                Err(error) => self.failed(address, Cause::of(error)),
+                Err(error) => {
+                    let why = error.explain();
+                    tracing::warn!(address, code = %why.code, %why, "no manager that we can talk to");
+                    self.failed(address, Cause::of(error));
+                }
             }
         }
         Err(io::Error::new(io::ErrorKind::NotConnected, "no manager could be reached"))
@@ -101,9 +112,24 @@ pub(crate) async fn connect_tcp(address: &str) -> io::Result<TcpStream> {
         io::Error::new(io::ErrorKind::TimedOut, words)
     };
     let tcp = tcp.map_err(late)??;
-    tcp.set_nodelay(true)?;
+    tune(&tcp);
     Ok(tcp)
 }
+
+/// Without Nagle's delay, which adds 40 ms to every small answer; and with questions to a peer that says
+/// nothing, so that a machine that vanished is noticed in two minutes. A socket that is gone says so later.
+pub(crate) fn tune(tcp: &TcpStream) {
+    use rustix::net::sockopt;
+    let _ = tcp.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(tcp, true);
+    let _ = sockopt::set_tcp_keepidle(tcp, KEEPALIVE_IDLE);
+    let _ = sockopt::set_tcp_keepintvl(tcp, KEEPALIVE_INTERVAL);
+    let _ = sockopt::set_tcp_keepcnt(tcp, KEEPALIVE_COUNT);
+}
+
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_COUNT: u32 = 4;
 
 /// A channel that dials when it is first used, and again when its connection broke.
 pub(super) fn channel(dialer: Arc<Dialer>) -> Channel {

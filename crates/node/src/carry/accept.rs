@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::tune;
 use crate::metrics::Metrics;
 
 /// Connections that one listener or peer carries at once: two sockets and 8 KiB each, when idle.
@@ -70,8 +71,7 @@ impl Accepting {
             };
             let (end, ending) = (end.clone(), self.ending.clone());
             self.tasks.spawn(async move {
-                // Nagle's delay would add 40 ms to every small answer; a socket that is gone says so.
-                let _ = tcp.set_nodelay(true);
+                tune(&tcp);
                 end.carry(tcp, from, ending).await;
                 drop(place);
             });

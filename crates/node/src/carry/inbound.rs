@@ -14,7 +14,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::accept::End;
-use super::outbound::carry_until;
+use super::outbound::{Reset, carry_until};
+use crate::api::tune;
 use crate::metrics::{Metrics, Side};
 use crate::spec::{Backend, ListenerSpec};
 
@@ -88,7 +89,7 @@ impl Plain {
             match backend {
                 Backend::Tcp(address) => {
                     let tcp = TcpStream::connect(address).await?;
-                    tcp.set_nodelay(true)?;
+                    tune(&tcp);
                     Ok(Plain::Tcp(tcp))
                 }
                 Backend::Unix(path) => UnixStream::connect(path).await.map(Plain::Unix),
@@ -96,6 +97,14 @@ impl Plain {
         };
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
         tokio::time::timeout(BACKEND_TIMEOUT, connecting).await.map_err(late)?
+    }
+}
+
+impl Reset for Plain {
+    fn reset(&self) {
+        if let Plain::Tcp(tcp) = self {
+            tcp.reset();
+        }
     }
 }
 

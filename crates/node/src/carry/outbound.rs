@@ -55,7 +55,7 @@ impl End for Outbound {
             Ok(tls) => tls,
             Err(why) => {
                 tracing::warn!(name, %from, %peer, code = %why.code, %why, "could not reach a peer");
-                let _ = plain.set_zero_linger();
+                plain.reset();
                 return;
             }
         };
@@ -64,13 +64,26 @@ impl End for Outbound {
         match ended {
             Ok(how) => tracing::info!(name, %from, %peer, towards, back, how, "a connection ended"),
             Err(why) => {
-                let refused = carried.back == 0 && why.code == certus_pki::code::PEER_REJECTED_US;
-                if refused {
+                if why.code == certus_pki::code::PEER_REJECTED_US {
                     self.metrics.late_refusal();
+                    tracing::warn!(name, %from, %peer, code = %why.code, %why, "a peer refused this node");
+                } else {
+                    tracing::info!(name, %from, %peer, towards, back, code = %why.code, %why, "a connection broke");
                 }
-                tracing::warn!(name, %from, %peer, towards, back, code = %why.code, %why, "a connection broke");
             }
         }
+    }
+}
+
+/// A plain connection that can be ended so that its other end does not take it for complete.
+pub(super) trait Reset {
+    /// Makes the close that follows a reset.
+    fn reset(&self);
+}
+
+impl Reset for TcpStream {
+    fn reset(&self) {
+        let _ = self.set_zero_linger();
     }
 }
 
@@ -83,7 +96,7 @@ pub(super) async fn carry_until<P>(
     ending: &CancellationToken,
 ) -> (Carried, Result<&'static str, Explanation>)
 where
-    P: AsyncRead + AsyncWrite,
+    P: AsyncRead + AsyncWrite + Reset + Unpin,
 {
     let cut = tls.cancelled();
     let (mut tls, mut plain) = (split(tls), split(plain));
@@ -104,6 +117,9 @@ where
         (None, Some(Err(broken))) => Err(explain(&broken)),
         (None, Some(Ok(())) | None) => Ok("both ends are done"),
     };
+    if outcome.is_err() {
+        plain.0.unsplit(plain.1).reset();
+    }
     (carried, outcome)
 }
 

@@ -2,11 +2,13 @@
 //! certificate.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use certus_pki::cert::Certificate;
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::pem;
 use certus_pki::{Bundle, KeyType, PrivateKey, PublicKey, Signer, SpiffeId, code};
+use certus_tls::{BadIdentity, Clock, Identity, Publisher, Snapshot};
 use certus_wire::{bundle_from_wire, bundle_to_wire, v1};
 use prost::Message;
 use zeroize::Zeroizing;
@@ -31,6 +33,18 @@ pub struct Stored {
     pub leaf: Certificate,
     /// What the node trusted last.
     pub bundle: Bundle,
+}
+
+impl Stored {
+    /// These credentials at work: for the dialers and listeners of this process.
+    ///
+    /// # Errors
+    /// Key and chain make no identity.
+    pub fn publisher(&self, clock: Clock) -> Result<Publisher, BadIdentity> {
+        let identity = Identity::new(&self.key, self.chain.clone())?;
+        let snapshot = Snapshot::new(Some(Arc::new(identity)), Arc::new(self.bundle.clone()));
+        Ok(Publisher::new(snapshot, clock))
+    }
 }
 
 impl IdentityDir {
@@ -117,14 +131,15 @@ impl IdentityDir {
         Ok(key)
     }
 
-    /// Keeps that these credentials are of the cluster no more.
-    pub fn mark_removed(&self) -> Result<(), FileError> {
-        atomic::write(&self.path.join(REMOVED), b"a manager said that this node was removed\n")
+    /// Keeps that the certificate `leaf` is of the cluster no more.
+    pub fn mark_removed(&self, leaf: &Certificate) -> Result<(), FileError> {
+        atomic::write(&self.path.join(REMOVED), leaf.fingerprint().to_string().as_bytes())
     }
 
-    /// Whether a manager said so of the credentials that are kept.
-    pub fn is_removed(&self) -> bool {
-        self.path.join(REMOVED).exists()
+    /// Whether a manager said so of the certificate `leaf`.
+    pub fn is_removed(&self, leaf: &Certificate) -> Result<bool, FileError> {
+        let marked = atomic::read(&self.path.join(REMOVED))?;
+        Ok(marked.is_some_and(|mark| *mark == leaf.fingerprint().to_string().into_bytes()))
     }
 
     /// Forgets a pending key: its asking was refused for good.

@@ -1,7 +1,7 @@
 //! A cluster's authority in memory, and a clock that tests set.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use certus_node::system_clock;
 use certus_pki::{
@@ -17,6 +17,8 @@ pub(crate) struct Authority {
     issuer_key: PrivateKey,
     serials: AtomicU64,
     ahead: Arc<AtomicI64>,
+    /// Of the leaves that are signed from now on, in seconds.
+    pub(crate) leaf_lifetime: AtomicU32,
 }
 
 pub(crate) fn key() -> PrivateKey {
@@ -33,7 +35,15 @@ impl Authority {
         let plan = CaPlan::issuer(&cluster, "issuer 1", Validity::starting(now, defaults::ISSUER_LIFETIME));
         let serial = Serial::from_random([2; 16]);
         let issuer = root.sign_ca(&plan, issuer_key.public_key(), serial, &root_key).unwrap();
-        Authority { cluster, root, issuer, issuer_key, serials: AtomicU64::new(3), ahead: Arc::default() }
+        Authority {
+            cluster,
+            root,
+            issuer,
+            issuer_key,
+            serials: AtomicU64::new(3),
+            ahead: Arc::default(),
+            leaf_lifetime: AtomicU32::new(defaults::LEAF_LIFETIME.secs()),
+        }
     }
 
     /// The clock of everybody in the test.
@@ -58,7 +68,10 @@ impl Authority {
             identity: self.id(role_and_id),
             public_key: key.clone(),
             sans: Vec::new(),
-            validity: Validity::starting(now, defaults::LEAF_LIFETIME),
+            validity: Validity::starting(
+                now,
+                Lifetime::from_secs(self.leaf_lifetime.load(Ordering::Relaxed)),
+            ),
         };
         let mut serial = [0x55; 16];
         serial[8..].copy_from_slice(&self.serials.fetch_add(1, Ordering::Relaxed).to_be_bytes());

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use certus_node::{Backend, Node, NodeOptions, StartError};
 use certus_pki::{Change, Directive, Epoch, Explain, Explanation, Lifetime, Role, Sha256, code};
@@ -172,6 +173,17 @@ async fn renewal_comes_when_it_is_due_and_when_a_manager_asks() {
     manager.commit(vec![this]);
     until("it renewed when asked", || node.metrics().renewals() == (2, 0)).await;
     assert_ne!(key_of(&node), second);
+}
+
+#[tokio::test]
+async fn the_shortest_life_there_is_is_renewed_in_time() {
+    let (authority, temp) = (Arc::new(Authority::new("prod")), tempfile::tempdir().unwrap());
+    let manager = Manager::start(&authority);
+    authority.leaf_lifetime.store(certus_pki::defaults::LEAF_LIFETIME_MIN.secs(), Ordering::Relaxed);
+    let node = start(options(&authority, &manager, temp.path())).await;
+    until("it renewed by itself", || node.metrics().renewals().0 >= 1).await;
+    assert_eq!(node.metrics().renewals().1, 0);
+    assert!(node.reasons().is_empty());
 }
 
 #[tokio::test]
