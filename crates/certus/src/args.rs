@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use certus_pki::{Explanation, code};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cert::{CertVerb, Info, List, Revoke, Rotate};
 pub(crate) use cluster::{ClusterVerb, Init};
@@ -24,14 +24,9 @@ pub(crate) use dev::Dev;
 pub(crate) use node::{NodeRole, NodeVerb, Start};
 pub(crate) use token::{Create, TokenRole, TokenVerb};
 
-/// Identities for every process, and mutually authenticated connections between them.
-///
-/// Does something keep running that signs?
-///   Yes: certus cluster init --name prod    a cluster that is its own CA
-///   Only trying: certus dev                 a live cluster on this machine, nothing kept
-///   No: certificates as files, without a server, do not exist yet
+/// The whole command line.
 #[derive(Parser)]
-#[command(name = "certus", version, verbatim_doc_comment, after_help = AFTER_HELP)]
+#[command(name = "certus", version, about = ABOUT, long_about = None, after_help = AFTER_HELP)]
 #[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -39,6 +34,14 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) noun: Noun,
 }
+
+const ABOUT: &str = "\
+Identities for every process, and mutually authenticated connections between them.
+
+Does something keep running that signs?
+  yes           certus cluster init --name prod   a cluster that is its own CA
+  only trying   certus dev                        a live cluster on this machine, nothing kept
+  no            certificates as files, without a server, do not exist yet";
 
 const AFTER_HELP: &str = "\
 Same as:
@@ -54,33 +57,36 @@ pub(crate) struct Global {
     /// Print results, and errors, as JSON
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub(crate) json: bool,
-    /// Managers to ask, HOST:PORT; else those that `init` saved
+    /// Managers to ask, HOST:PORT [env: CERTUS_MANAGER; else those that `init` saved]
     #[arg(
         long,
         global = true,
         value_name = "ADDR",
         env = "CERTUS_MANAGER",
+        hide_env = true,
         value_delimiter = ',',
         help_heading = "Everywhere"
     )]
     pub(crate) manager: Vec<String>,
-    /// Where this user's identity and known clusters are kept [default: ~/.certus]
-    #[arg(long, global = true, value_name = "DIR", env = "CERTUS_HOME", help_heading = "Everywhere")]
+    /// Where this user's identity is kept [env: CERTUS_HOME; else ~/.certus]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "CERTUS_HOME",
+        hide_env = true,
+        help_heading = "Everywhere"
+    )]
     pub(crate) home: Option<PathBuf>,
-    /// How log lines are written to standard error; what is logged: CERTUS_LOG=debug
+    /// How log lines are written; how many: CERTUS_LOG=debug
     #[arg(long, global = true, value_name = "FORM", default_value = "text", help_heading = "Everywhere")]
     pub(crate) log: LogForm,
-    /// Answer every question with yes
-    #[arg(long, global = true, help_heading = "Everywhere")]
-    pub(crate) yes: bool,
 }
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogForm {
-    /// Time, level, message, fields.
     Text,
-    /// One JSON object a line.
     Json,
 }
 
@@ -119,10 +125,13 @@ pub(crate) enum NoCommand {
 /// Reads the command line, aliases expanded.
 pub(crate) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, NoCommand> {
     let argv = alias::expanded(argv.into_iter().collect());
+    let command = command_of(&argv);
     Cli::try_parse_from(&argv).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => NoCommand::Asked(error.render().to_string()),
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => NoCommand::Help(error.render().to_string()),
-        _ => NoCommand::Wrong(wrong(&error)),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            NoCommand::Help(help_of(&command))
+        }
+        _ => NoCommand::Wrong(wrong(&error, &command)),
     })
 }
 
@@ -131,8 +140,26 @@ pub(crate) fn wants_json(argv: &[OsString]) -> bool {
     argv.iter().take_while(|word| *word != "--").any(|word| word == "--json")
 }
 
+/// The command that the words begin to spell, `certus cert list`.
+fn command_of(argv: &[OsString]) -> String {
+    let mut command = Cli::command();
+    let mut spelt = vec!["certus".to_owned()];
+    for word in argv.iter().skip(1).filter_map(|word| word.to_str()).filter(|word| !word.starts_with('-')) {
+        let Some(below) = command.find_subcommand(word) else { continue };
+        spelt.push(below.get_name().to_owned());
+        command = below.clone();
+    }
+    spelt.join(" ")
+}
+
+/// The help of a command that was not finished.
+fn help_of(command: &str) -> String {
+    let words = command.split(' ').chain(["--help"]);
+    Cli::try_parse_from(words).err().map_or_else(String::new, |help| help.render().to_string())
+}
+
 /// clap's error in our words.
-fn wrong(error: &clap::Error) -> Explanation {
+fn wrong(error: &clap::Error, command: &str) -> Explanation {
     let rendered = error.render().to_string();
     let paragraph = rendered.split("\n\n").next().unwrap_or_default();
     let message: Vec<&str> = paragraph.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -147,10 +174,10 @@ fn wrong(error: &clap::Error) -> Explanation {
             _ => {}
         }
     }
-    let Some(usage) = usage else { return told.hint("certus --help") };
-    let command: Vec<&str> =
-        usage.split_whitespace().take_while(|word| !word.starts_with(['-', '[', '<'])).collect();
-    told.fact("usage", usage).hint(format!("{} --help", command.join(" ")))
+    if let Some(usage) = usage {
+        told = told.fact("usage", usage);
+    }
+    told.hint(format!("{command} --help"))
 }
 
 #[cfg(test)]

@@ -154,8 +154,19 @@ impl Known {
 /// `cli-USER-MACHINE`: who this user is in a cluster.
 pub(crate) fn operator_id() -> NodeId {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|u| !u.is_empty()));
-    let user = user.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()));
+    let user = user.unwrap_or_else(|| account(rustix::process::getuid().as_raw()));
     as_id(&format!("cli-{user}-{}", host_name()))
+}
+
+/// An account's name, where the environment does not say it, as in a container or a unit.
+fn account(uid: u32) -> String {
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid.to_string()).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| format!("uid{uid}"))
 }
 
 /// The machine's name as an id.

@@ -26,7 +26,7 @@ pub(crate) fn start(who: Who, form: LogForm) {
     let default = match who {
         Who::Daemon => DAEMON,
         Who::Command => COMMAND,
-        Who::Tour => "error",
+        Who::Tour => "off",
     };
     let filter = match std::env::var("CERTUS_LOG") {
         Ok(wanted) if !wanted.trim().is_empty() => EnvFilter::new(wanted),

@@ -20,9 +20,7 @@ pub(crate) enum NodeVerb {
 /// The roles a node can be started in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NodeRole {
-    /// Decides and signs.
     Manager,
-    /// Carries services.
     Worker,
 }
 

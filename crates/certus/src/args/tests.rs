@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 
-use clap::CommandFactory;
-
 use super::*;
 
 fn words(line: &str) -> Vec<OsString> {

@@ -26,11 +26,8 @@ pub(crate) enum TokenVerb {
 /// The roles a token may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TokenRole {
-    /// Carries services.
     Worker,
-    /// Decides and signs.
     Manager,
-    /// A person's or program's command line.
     Client,
 }
 

@@ -178,10 +178,7 @@ pub(crate) fn worker(id: &str) -> Result<SpiffeId, Explanation> {
 /// The preferred port of loopback, or 0 for any where that is taken.
 fn free(preferred: u16) -> SocketAddr {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, preferred));
-    match std::net::TcpListener::bind(address) {
-        Ok(_) => address,
-        Err(_) => NOWHERE,
-    }
+    if std::net::TcpListener::bind(address).is_ok() { address } else { NOWHERE }
 }
 
 /// A name that stands in this program.

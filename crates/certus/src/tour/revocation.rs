@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::not_observed;
-use super::story::{Story, WITHIN, asked, to_web_1};
+use super::story::{Story, WITHIN, asked, to_web_1, until};
 use crate::dev::stage::WEB_2;
 use crate::verbs::duration;
 
@@ -25,6 +25,7 @@ pub(super) async fn of_the_caller(story: &mut Story) -> Result<String, Explanati
     };
     let ended = watch_end(live);
 
+    let cut_before = story.cut();
     let start = Instant::now();
     let revoked = story.stage.managers.revoke(WEB_2, Reason::KeyCompromise).await?;
     let epoch = revoked.epoch.unwrap_or_default();
@@ -34,9 +35,12 @@ pub(super) async fn of_the_caller(story: &mut Story) -> Result<String, Explanati
         })?;
     let cut_after = u64::try_from(at.duration_since(start).as_micros()).unwrap_or(u64::MAX);
     let enforcement = story.stage.managers.enforcement(epoch, Duration::from_secs(5)).await?;
-    if enforcement.cut == 0 {
-        return Err(not_observed("no node reported a cut", "one connection at least", 0));
+    if !enforcement.pending.is_empty() {
+        return Err(not_observed("not every node enforces it", "all", enforcement.pending.join(", ")));
     }
+    // Not web-2's own end of it: web-1 must have acted.
+    let by_web_1 = || story.cut() > cut_before;
+    until(by_web_1).await.ok_or_else(|| not_observed("web-1 cut no connection", "one at least", "none"))?;
 
     let fresh = to_web_1(credentials.clone())?;
     story.refusal(&fresh, "certificate_revoked", "revoked").await?;

@@ -96,17 +96,25 @@ impl Story {
 
     /// How many callers web-1 has refused for `reason`, as its metrics count them.
     pub(super) fn refused(&self, reason: &str) -> u64 {
+        let outcome = format!("outcome=\"{reason}\"");
+        self.counted("certus_handshakes_total", &["side=\"server\"", &outcome])
+    }
+
+    /// How many live connections web-1 has cut.
+    pub(super) fn cut(&self) -> u64 {
+        self.counted("certus_connections_cut_total", &[])
+    }
+
+    /// One of web-1's numbers, as its metrics show it.
+    fn counted(&self, name: &str, labels: &[&str]) -> u64 {
         let mut registry = Registry::default();
         let mut text = String::new();
         if let Some(node) = self.stage.first() {
             node.metrics().register(&mut registry);
         }
         let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
-        let (side, outcome) = ("side=\"server\"", format!("outcome=\"{reason}\""));
-        let line = text.lines().find(|line| {
-            line.starts_with("certus_handshakes_total{") && line.contains(side) && line.contains(&outcome)
-        });
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+        let wanted = |line: &&str| line.starts_with(name) && labels.iter().all(|label| line.contains(label));
+        text.lines().find(wanted).and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
     }
 
     /// Calls web-1's listener as `client` and watches both sides refuse: the caller reads `alert`, and

@@ -1,0 +1,10 @@
+//! The binary as its users start it: real processes, real sockets, real files.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod dev;
+mod harness;
+mod interop;
+mod join;
+mod secrets;
+mod story;
+mod words;
