@@ -5,21 +5,25 @@
 
 pub(crate) mod encode;
 
-use der::Decode;
+use der::{Decode, Encode};
+use x509_cert::ext::Extension;
 use x509_cert::name::Name;
 
 use crate::cert::{BadCertificate, Certificate};
 use crate::code;
 use crate::defaults::BACKDATE;
 use crate::explain::{Explain, Explanation};
-use crate::hash::Sha256;
+use crate::hash::{Sha256, hex};
 use crate::key::{PublicKey, Signer, SigningFailed};
 use crate::name::{ClusterName, Role, SpiffeId};
 use crate::san::San;
 use crate::serial::Serial;
 use crate::time::{Lifetime, UnixTime};
 
-use encode::{CaProfile, LeafProfile, common_name, encoding, key_id, sign};
+use encode::{
+    COMMON_NAME_CHARS_MAX, CaProfile, LeafProfile, common_name, encoding, extensions_of, key_id,
+    leaf_extensions, sign,
+};
 
 /// When a certificate is valid: both moments included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +89,11 @@ impl CaPlan {
         }
     }
 
-    /// An issuer of a cluster; `tag` tells it from the others.
+    /// An issuer of a cluster; `tag` tells it from the others. A name that would be too long is cut: what
+    /// identifies an issuer is its key.
     pub fn issuer(cluster: &ClusterName, tag: &str, validity: Validity) -> CaPlan {
         CaPlan {
-            common_name: format!("{cluster} {tag}"),
+            common_name: format!("{cluster} {tag}").chars().take(COMMON_NAME_CHARS_MAX).collect(),
             cluster: cluster.clone(),
             validity,
             path_len: Some(0),
@@ -110,8 +115,8 @@ pub struct LeafPlan {
 }
 
 impl LeafPlan {
-    /// Whether `certificate` says what is planned, nothing more and nothing less. Its signature is not
-    /// looked at.
+    /// Whether `certificate` says what is planned, nothing more and nothing less: names, key, times, and
+    /// every extension to the byte. Which issuer it names, and the signature, are not looked at.
     pub fn check(&self, certificate: &Certificate) -> Result<(), PlanMismatch> {
         let differs = |what, expected: String, came: String| {
             if expected == came { Ok(()) } else { Err(PlanMismatch { what, expected, came }) }
@@ -126,8 +131,48 @@ impl LeafPlan {
         differs("usage", format!("{usage:?}"), format!("{:?}", certificate.usage))?;
         differs("CA", "false".into(), certificate.is_ca.to_string())?;
         differs("not before", self.validity.not_before.to_string(), certificate.not_before.to_string())?;
-        differs("not after", self.validity.not_after.to_string(), certificate.not_after.to_string())
+        differs("not after", self.validity.not_after.to_string(), certificate.not_after.to_string())?;
+        self.check_encoding(certificate)
     }
+
+    /// What is left once names, key and times agree: key usage, further purposes, extensions that nobody
+    /// planned, the subject in another encoding.
+    fn check_encoding(&self, certificate: &Certificate) -> Result<(), PlanMismatch> {
+        let unreadable =
+            |what, why: String| PlanMismatch { what, expected: "readable".to_owned(), came: why };
+        let subject =
+            common_name(self.identity.id.as_str()).map_err(|e| unreadable("subject", e.to_string()))?;
+        let authority = certificate.authority_key_id.clone().unwrap_or_default();
+        let planned = leaf_extensions(self, &subject, &authority);
+        let planned = planned.map_err(|e| unreadable("extensions", e.to_string()))?;
+        let came = extensions_of(&certificate.der).map_err(|e| unreadable("extensions", e.to_string()))?;
+        let subject = subject.to_der().map_err(|e| unreadable("subject", e.to_string()))?;
+        if subject != certificate.subject_der {
+            let (expected, came) = (hex(&subject), hex(&certificate.subject_der));
+            return Err(PlanMismatch { what: "subject", expected, came });
+        }
+        if planned == came {
+            return Ok(());
+        }
+        let list = |extensions: &[Extension]| {
+            extensions.iter().take(EXTENSIONS_SHOWN).map(in_words).collect::<Vec<_>>().join(", ")
+        };
+        Err(PlanMismatch { what: "extensions", expected: list(&planned), came: list(&came) })
+    }
+}
+
+/// More than are ever planned: an error is no place for all that a certificate may carry.
+const EXTENSIONS_SHOWN: usize = 12;
+
+/// An extension for people: its identifier, whether it is critical, and its value or, where that is long,
+/// the digest.
+fn in_words(extension: &Extension) -> String {
+    /// The extensions of few words fit: usages, constraints, key identifiers.
+    const SHOWN_BYTES: usize = 32;
+    let value = extension.extn_value.as_bytes();
+    let value =
+        if value.len() <= SHOWN_BYTES { hex(value) } else { format!("SHA-256 {}", Sha256::of(value)) };
+    format!("{}{} {value}", extension.extn_id, if extension.critical { " critical" } else { "" })
 }
 
 /// A certificate that does not say what was planned.
@@ -153,8 +198,10 @@ impl Issuer {
     pub fn self_signed(plan: &CaPlan, serial: Serial, key: &dyn Signer) -> Result<Issuer, NotIssued> {
         let subject = common_name(&plan.common_name)?;
         let key_id = key_id(key.public_key());
-        let profile = CaProfile { plan, subject: subject.clone(), issuer: subject, authority: key_id };
-        let der = sign(profile, serial, plan.validity, key.public_key(), key)?;
+        let public_key = key.public_key();
+        let profile =
+            CaProfile { plan, public_key, subject: subject.clone(), issuer: subject, authority: key_id };
+        let der = sign(profile, serial, plan.validity, public_key, key)?;
         Issuer::from_der(&der)
     }
 
@@ -175,6 +222,7 @@ impl Issuer {
         self.outlives(plan.validity, key)?;
         let profile = CaProfile {
             plan,
+            public_key,
             subject: common_name(&plan.common_name)?,
             issuer: self.name()?,
             authority: self.key_id(),
@@ -296,7 +344,8 @@ impl Explain for NotIssued {
             NotIssued::Certificate(bad) => bad.explain(),
             NotIssued::Signing(failed) => failed.explain(),
             NotIssued::TooManyNames { .. } => Explanation::new(code::OUT_OF_BOUNDS, self.to_string()),
-            NotIssued::NotACa => Explanation::new(code::NOT_A_LEAF, self.to_string()),
+            NotIssued::NotACa => Explanation::new(code::MALFORMED_CERTIFICATE, self.to_string())
+                .halves("CA:true", "CA:false, or no basic constraints"),
             NotIssued::Time { .. } | NotIssued::Encoding { .. } => {
                 Explanation::new(code::BAD_ENCODING, self.to_string())
             }

@@ -3,16 +3,16 @@
 //!
 //! Decides nothing: what a certificate says comes from the plan, except what is the same in all.
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use const_oid::db::{rfc5280, rfc5912, rfc8410};
+use const_oid::db::{rfc4519, rfc5280, rfc5912, rfc8410};
 use der::asn1::{Any, BitString, Ia5String, Null, OctetString};
-use der::{Decode, Encode};
+use der::{Decode, Encode, Tag};
 use spki::{
     AlgorithmIdentifierOwned, DynSignatureAlgorithmIdentifier, EncodePublicKey, SubjectPublicKeyInfoOwned,
     SubjectPublicKeyInfoRef,
 };
+use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::builder::profile::BuilderProfile;
 use x509_cert::builder::{Builder, CertificateBuilder};
 use x509_cert::certificate::TbsCertificate;
@@ -22,21 +22,26 @@ use x509_cert::ext::pkix::{
     SubjectKeyIdentifier,
 };
 use x509_cert::ext::{Extension, ToExtension};
-use x509_cert::name::Name;
+use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::Time;
 
 use super::{CaPlan, LeafPlan, NotIssued, Usage, Validity};
-use crate::hash::Sha256;
 use crate::key::{KeyType, PublicKey, Signer};
 use crate::san::San;
 use crate::serial::Serial;
 use crate::time::UnixTime;
 
-/// RFC 7093 §2 method 1: the leftmost 160 bits of the key's SHA-256.
+/// RFC 7093 §2 method 4, cut to 160 bits: SHA-256 of the SubjectPublicKeyInfo, as keys are named here.
 pub(super) fn key_id(public_key: &PublicKey) -> Vec<u8> {
-    public_key.hash().as_bytes()[..20].to_vec()
+    public_key.hash().as_bytes()[..KEY_ID_BYTES].to_vec()
 }
+
+/// As long as the SHA-1 identifiers that every reader expects (RFC 5280 4.2.1.2).
+const KEY_ID_BYTES: usize = 20;
+
+/// RFC 5280 A.1: `ub-common-name`.
+pub(super) const COMMON_NAME_CHARS_MAX: usize = 64;
 
 pub(super) fn sign(
     profile: impl BuilderProfile,
@@ -62,13 +67,22 @@ fn time(at: UnixTime) -> Result<Time, NotIssued> {
     time.map(Time::GeneralTime).map_err(|_| NotIssued::Time { at })
 }
 
-/// The name `CN=text`, escaped as RFC 4514 wants.
+/// The name `CN=text`. Built, not parsed from text: the parser of `x509-cert` takes the comma after an
+/// escaped backslash for the end of the name.
 pub(crate) fn common_name(text: &str) -> Result<Name, NotIssued> {
-    let escaped: String = text
-        .chars()
-        .flat_map(|c| if r#",+"\<>;=#/"#.contains(c) { vec!['\\', c] } else { vec![c] })
-        .collect();
-    Name::from_str(&format!("CN={escaped}")).map_err(encoding)
+    let chars = text.chars().count();
+    if !(1..=COMMON_NAME_CHARS_MAX).contains(&chars) {
+        return Err(encoding(format!(
+            "a common name of {chars} characters, 1 to {COMMON_NAME_CHARS_MAX} fit"
+        )));
+    }
+    let attribute = AttributeTypeAndValue {
+        oid: rfc4519::COMMON_NAME,
+        value: Any::new(Tag::Utf8String, text.as_bytes()).map_err(encoding)?,
+    };
+    let relative = RelativeDistinguishedName::try_from(vec![attribute]).map_err(encoding)?;
+    let der = RdnSequence::from(vec![relative]).to_der().map_err(encoding)?;
+    Name::from_der(&der).map_err(encoding)
 }
 
 pub(crate) fn bit_string(bytes: &[u8]) -> Result<BitString, NotIssued> {
@@ -81,6 +95,7 @@ pub(super) fn encoding(error: impl std::fmt::Display) -> NotIssued {
 
 pub(super) struct CaProfile<'a> {
     pub(super) plan: &'a CaPlan,
+    pub(super) public_key: &'a PublicKey,
     pub(super) subject: Name,
     pub(super) issuer: Name,
     pub(super) authority: Vec<u8>,
@@ -97,16 +112,16 @@ impl BuilderProfile for CaProfile<'_> {
 
     fn build_extensions(
         &self,
-        spk: SubjectPublicKeyInfoRef<'_>,
+        _spk: SubjectPublicKeyInfoRef<'_>,
         _issuer_spk: SubjectPublicKeyInfoRef<'_>,
-        tbs: &TbsCertificate,
+        _tbs: &TbsCertificate,
     ) -> x509_cert::builder::Result<Vec<Extension>> {
         let uri = GeneralName::UniformResourceIdentifier(Ia5String::new(&self.plan.cluster.uri())?);
-        let mut extensions = Extensions::new(tbs);
+        let mut extensions = Extensions::new(&self.subject);
         extensions.add(&BasicConstraints { ca: true, path_len_constraint: self.plan.path_len })?;
         extensions.add(&KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign))?;
         extensions.add(&SubjectAltName(vec![uri]))?;
-        extensions.add_key_ids(spk, &self.authority)?;
+        extensions.add_key_ids(&key_id(self.public_key), &self.authority)?;
         Ok(extensions.list)
     }
 }
@@ -129,55 +144,65 @@ impl BuilderProfile for LeafProfile<'_> {
 
     fn build_extensions(
         &self,
-        spk: SubjectPublicKeyInfoRef<'_>,
+        _spk: SubjectPublicKeyInfoRef<'_>,
         _issuer_spk: SubjectPublicKeyInfoRef<'_>,
-        tbs: &TbsCertificate,
+        _tbs: &TbsCertificate,
     ) -> x509_cert::builder::Result<Vec<Extension>> {
-        let identity = Ia5String::new(&self.plan.identity.to_string())?;
-        let mut names = vec![GeneralName::UniformResourceIdentifier(identity)];
-        for san in &self.plan.sans {
-            names.push(match san {
-                San::Dns(name) => GeneralName::DnsName(Ia5String::new(name)?),
-                San::Ip(ip) => GeneralName::from(*ip),
-            });
-        }
-        let usage = Usage::of_role(self.plan.identity.role);
-        let server = usage.server.then_some(rfc5280::ID_KP_SERVER_AUTH);
-        let client = usage.client.then_some(rfc5280::ID_KP_CLIENT_AUTH);
-        let mut extensions = Extensions::new(tbs);
-        extensions.add(&BasicConstraints { ca: false, path_len_constraint: None })?;
-        extensions.add(&KeyUsage(KeyUsages::DigitalSignature.into()))?;
-        extensions.add(&ExtendedKeyUsage(server.into_iter().chain(client).collect()))?;
-        extensions.add(&SubjectAltName(names))?;
-        extensions.add_key_ids(spk, &self.authority)?;
-        Ok(extensions.list)
+        Ok(leaf_extensions(self.plan, &self.subject, &self.authority)?)
     }
+}
+
+/// Every extension of a leaf of `plan`; `authority` is its issuer's key identifier.
+pub(super) fn leaf_extensions(
+    plan: &LeafPlan,
+    subject: &Name,
+    authority: &[u8],
+) -> Result<Vec<Extension>, der::Error> {
+    let identity = Ia5String::new(&plan.identity.to_string())?;
+    let mut names = vec![GeneralName::UniformResourceIdentifier(identity)];
+    for san in &plan.sans {
+        names.push(match san {
+            San::Dns(name) => GeneralName::DnsName(Ia5String::new(name)?),
+            San::Ip(ip) => GeneralName::from(*ip),
+        });
+    }
+    let usage = Usage::of_role(plan.identity.role);
+    let server = usage.server.then_some(rfc5280::ID_KP_SERVER_AUTH);
+    let client = usage.client.then_some(rfc5280::ID_KP_CLIENT_AUTH);
+    let mut extensions = Extensions::new(subject);
+    extensions.add(&BasicConstraints { ca: false, path_len_constraint: None })?;
+    extensions.add(&KeyUsage(KeyUsages::DigitalSignature.into()))?;
+    extensions.add(&ExtendedKeyUsage(server.into_iter().chain(client).collect()))?;
+    extensions.add(&SubjectAltName(names))?;
+    extensions.add_key_ids(&key_id(&plan.public_key), authority)?;
+    Ok(extensions.list)
+}
+
+/// The extensions that a certificate carries, in its order.
+pub(super) fn extensions_of(certificate: &[u8]) -> Result<Vec<Extension>, der::Error> {
+    let certificate = x509_cert::Certificate::from_der(certificate)?;
+    Ok(certificate.tbs_certificate().extensions().cloned().unwrap_or_default())
 }
 
 /// The extensions of a certificate under construction.
 struct Extensions<'a> {
-    tbs: &'a TbsCertificate,
+    subject: &'a Name,
     list: Vec<Extension>,
 }
 
 impl<'a> Extensions<'a> {
-    fn new(tbs: &'a TbsCertificate) -> Extensions<'a> {
-        Extensions { tbs, list: Vec::new() }
+    fn new(subject: &'a Name) -> Extensions<'a> {
+        Extensions { subject, list: Vec::new() }
     }
 
     fn add<E: ToExtension<Error = der::Error>>(&mut self, extension: E) -> Result<(), der::Error> {
-        let extension = extension.to_extension(self.tbs.subject(), &self.list)?;
+        let extension = extension.to_extension(self.subject, &self.list)?;
         self.list.push(extension);
         Ok(())
     }
 
-    fn add_key_ids(
-        &mut self,
-        subject: SubjectPublicKeyInfoRef<'_>,
-        authority: &[u8],
-    ) -> Result<(), der::Error> {
-        let subject_id = Sha256::of(&subject.to_der()?);
-        self.add(&SubjectKeyIdentifier(OctetString::new(&subject_id.as_bytes()[..20])?))?;
+    fn add_key_ids(&mut self, subject: &[u8], authority: &[u8]) -> Result<(), der::Error> {
+        self.add(&SubjectKeyIdentifier(OctetString::new(subject)?))?;
         let key_identifier = Some(OctetString::new(authority)?);
         self.add(&AuthorityKeyIdentifier { key_identifier, ..AuthorityKeyIdentifier::default() })
     }
