@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use rustls_pki_types::CertificateDer;
+
 use crate::cert::{BadCertificate, Certificate};
 use crate::hash::Sha256;
 use crate::name::{ClusterName, SpiffeId};
@@ -35,12 +37,17 @@ pub struct Root {
 }
 
 impl Root {
-    /// The root in a self-signed CA certificate.
+    /// The root in a CA certificate that can anchor a chain. That it signed itself is not checked: whoever
+    /// hands a root over vouches for it.
     pub fn from_der(der: &[u8]) -> Result<Root, BadCertificate> {
         let certificate = Certificate::from_der(der)?;
         if !certificate.is_ca {
             let why = "a root must be a CA certificate (basicConstraints CA:true)".to_owned();
             return Err(BadCertificate::Malformed { why });
+        }
+        // One root that webpki cannot read would refuse every peer.
+        if let Err(error) = webpki::anchor_from_trusted_cert(&CertificateDer::from(der)) {
+            return Err(BadCertificate::Malformed { why: format!("it cannot anchor a chain: {error}") });
         }
         Ok(Root {
             key_hash: certificate.key_hash(),

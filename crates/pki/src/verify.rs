@@ -6,7 +6,7 @@
 use rustls_pki_types::CertificateDer;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, anchor_from_trusted_cert};
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Root};
 use crate::cert::{BadCertificate, Certificate, NoIdentity};
 use crate::code;
 use crate::explain::{Explain, Explanation};
@@ -159,11 +159,11 @@ fn verify_path<C: AsRef<[u8]>>(
     let path = leaf
         .verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &rest, at, usage, None, None)
         .map_err(PathError::Webpki)?;
-    let anchor = path.anchor().subject_public_key_info.as_ref();
+    // Not by key: a root that was signed anew over its key has another end.
     let root = live
         .iter()
         .zip(&anchors)
-        .find(|(_, known)| known.subject_public_key_info.as_ref() == anchor)
+        .find(|(_, known)| std::ptr::eq(*known, path.anchor()))
         .map(|(root, _)| *root)
         .ok_or(PathError::Webpki(Error::UnknownIssuer))?;
     let mut issuer = root.key_hash();
@@ -198,49 +198,80 @@ fn rejection<C: AsRef<[u8]>>(
     now: UnixTime,
     purpose: Purpose,
 ) -> Rejection {
-    let above = || rest.iter().filter_map(|der| Certificate::from_der(der.as_ref()).ok());
-    let error = match error {
-        // A cluster that was founded anew, or another of the same name: its root has the name of ours,
-        // so that webpki tries the key of ours.
-        Error::InvalidSignatureForPublicKey
-            if !leads_to_a_root(above().last().as_ref().unwrap_or(leaf), bundle) =>
-        {
-            Error::UnknownIssuer
-        }
-        error => error,
-    };
+    let above: Vec<Certificate> =
+        rest.iter().filter_map(|der| Certificate::from_der(der.as_ref()).ok()).collect();
     match error {
-        Error::CertExpired { .. } | Error::CertNotValidYet { .. } => above()
-            .find_map(|ca| in_time("an issuer in the chain", ca.not_before, ca.not_after, now).err())
+        Error::CertExpired { .. } | Error::CertNotValidYet { .. } => above
+            .iter()
+            .find_map(|ca| {
+                let is_root = bundle.roots().iter().any(|root| root.key_hash() == ca.key_hash());
+                let what = if is_root { "the root" } else { "an issuer in the chain" };
+                in_time(what, ca.not_before, ca.not_after, now).err()
+            })
             .unwrap_or(Rejection::Expired { what: "the chain", now, not_after: leaf.not_after }),
-        Error::UnknownIssuer => {
-            let ended = bundle
-                .roots()
-                .iter()
-                .find(|root| !root.valid_at(now) && above().any(|ca| ca.key_hash() == root.key_hash()));
-            if let Some(root) = ended {
-                let gone = in_time("the root", root.not_before(), root.not_after(), now);
-                return gone.err().unwrap_or(Rejection::NoCertificate);
-            }
-            let top = above().last();
-            Rejection::UnknownAuthority {
-                came: top.as_ref().map_or_else(|| leaf.issuer.clone(), |ca| ca.issuer.clone()),
-                key: top.filter(|ca| ca.issuer_der == ca.subject_der).map(|ca| ca.key_hash()),
-                expected: bundle.roots().iter().map(crate::bundle::Root::key_hash).collect(),
+        // Roots of one name are told apart by their key identifiers: a cluster that was founded anew has
+        // the name of the old, and webpki tries the key of whichever has the name.
+        Error::UnknownIssuer
+        | Error::InvalidSignatureForPublicKey
+        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            let top = top_of(leaf, &above);
+            match root_above(top, bundle) {
+                Some(root) if !root.valid_at(now) => ended(root, now),
+                Some(_) if error != Error::UnknownIssuer => Rejection::BadSignature,
+                _ => Rejection::UnknownAuthority {
+                    came: top.issuer.clone(),
+                    key: signs_itself(top).then(|| top.key_hash()),
+                    expected: bundle.roots().iter().map(Root::key_hash).collect(),
+                },
             }
         }
-        Error::InvalidSignatureForPublicKey => Rejection::BadSignature,
         Error::RequiredEkuNotFoundContext(_) => Rejection::WrongPurpose { needed: purpose },
         Error::CaUsedAsEndEntity => Rejection::NotALeaf { is_ca: true },
         other => Rejection::Path { why: format!("{other:?}") },
     }
 }
 
-/// Whether the issuer that `top` of a chain names by key identifier is a trusted root; true where it
-/// names none.
-fn leads_to_a_root(top: &Certificate, bundle: &Bundle) -> bool {
-    let roots = || bundle.roots().iter().filter_map(|root| Certificate::from_der(root.der()).ok());
-    top.authority_key_id.is_none() || roots().any(|root| root.subject_key_id == top.authority_key_id)
+fn ended(root: &Root, now: UnixTime) -> Rejection {
+    let (what, not_before, not_after) = ("the root", root.not_before(), root.not_after());
+    if now < not_before {
+        Rejection::NotYetValid { what, now, not_before }
+    } else {
+        Rejection::Expired { what, now, not_after }
+    }
+}
+
+/// How far up a chain leads, by names and key identifiers: not by its order, as what was appended to it
+/// need not belong to it.
+fn top_of<'a>(leaf: &'a Certificate, above: &'a [Certificate]) -> &'a Certificate {
+    let mut top = leaf;
+    for _ in above {
+        match above.iter().find(|ca| is_named_by(ca, top)) {
+            Some(next) if !signs_itself(top) => top = next,
+            _ => break,
+        }
+    }
+    top
+}
+
+/// The trusted root that `top` is, or that it names as its issuer.
+fn root_above<'a>(top: &Certificate, bundle: &'a Bundle) -> Option<&'a Root> {
+    bundle.roots().iter().find(|root| {
+        root.key_hash() == top.key_hash()
+            || !signs_itself(top)
+                && Certificate::from_der(root.der()).is_ok_and(|root| is_named_by(&root, top))
+    })
+}
+
+/// Whether `ca` names itself as its issuer. The name alone does not tell: a root that the root before it
+/// of the same name signed over names that one's key.
+fn signs_itself(ca: &Certificate) -> bool {
+    ca.issuer_der == ca.subject_der && (ca.authority_key_id.is_none() || is_named_by(ca, ca))
+}
+
+/// Whether `below` names `ca` as its issuer.
+fn is_named_by(ca: &Certificate, below: &Certificate) -> bool {
+    let keys = ca.subject_key_id.as_ref().zip(below.authority_key_id.as_ref());
+    ca.subject_der == below.issuer_der && keys.is_none_or(|(key, named)| key == named)
 }
 
 /// Why a peer's certificate is refused. The peer learns only the TLS alert.
@@ -376,9 +407,10 @@ impl Explain for Rejection {
             Rejection::UnknownAuthority { came, key, expected } => {
                 let expected: Vec<String> = expected.iter().map(Sha256::short).collect();
                 let came = key.map_or_else(|| came.clone(), |key| format!("{came} ({})", key.short()));
-                new(code::UNKNOWN_AUTHORITY)
-                    .halves(format!("root {}", expected.join(" or ")), came)
-                    .hint("the peer belongs to another CA, or joined a cluster that was founded anew")
+                new(code::UNKNOWN_AUTHORITY).halves(format!("root {}", expected.join(" or ")), came).hint(
+                    "the peer belongs to another CA, joined a cluster that was founded anew, or did not \
+                         send its issuer",
+                )
             }
             Rejection::Expired { now, not_after, .. } => new(code::EXPIRED)
                 .fact("now", now)
@@ -411,16 +443,27 @@ impl Explain for Rejection {
                 },
                 "a certificate without it",
             ),
-            Rejection::NoIdentity(_) => new(code::NO_IDENTITY)
-                .halves("one URI name spiffe://CLUSTER/ROLE/ID", "none, several, or another form"),
+            Rejection::NoIdentity(no_identity) => new(code::NO_IDENTITY).halves(
+                "one URI name spiffe://CLUSTER/ROLE/ID",
+                match no_identity {
+                    NoIdentity::Count { came } => format!("{came} URI names"),
+                    NoIdentity::Bad(bad) => bad.to_string(),
+                },
+            ),
             Rejection::NotALeaf { is_ca } => new(code::NOT_A_LEAF).halves(
                 "CA:false and digitalSignature",
                 if *is_ca { "CA:true" } else { "key usage without digitalSignature" },
             ),
             Rejection::BadSignature => new(code::BAD_SIGNATURE)
+                .halves("every certificate signed by the one above it", "one that is not")
                 .hint("the chain was altered, or a certificate was combined with another's issuer"),
             Rejection::Certificate(bad) => bad.explain(),
-            Rejection::ChainTooLong { .. } | Rejection::Path { .. } => new(code::MALFORMED_CERTIFICATE),
+            Rejection::ChainTooLong { came } => {
+                new(code::MALFORMED_CERTIFICATE).halves(format!("at most {CHAIN_MAX} certificates"), came)
+            }
+            Rejection::Path { why } => {
+                new(code::MALFORMED_CERTIFICATE).halves("a chain valid by RFC 5280 6", why)
+            }
         }
     }
 }
