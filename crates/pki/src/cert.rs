@@ -12,6 +12,7 @@ use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName,
     SubjectKeyIdentifier,
 };
+use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::Time;
 
 use crate::code;
@@ -85,6 +86,10 @@ impl Certificate {
         let names = tbs.get_extension::<SubjectAltName>().map_err(malformed)?;
         let subject_key_id = tbs.get_extension::<SubjectKeyIdentifier>().map_err(malformed)?;
         let authority = tbs.get_extension::<AuthorityKeyIdentifier>().map_err(malformed)?;
+        // The bytes of a negative number read like those of a positive one, and serials name certificates.
+        if is_negative(tbs.serial_number()).map_err(malformed)? {
+            return Err(BadCertificate::Malformed { why: "the serial number is negative".to_owned() });
+        }
         let mut certificate = Certificate {
             der: der.to_vec(),
             serial: Serial::from_be_bytes(tbs.serial_number().as_bytes())
@@ -151,10 +156,20 @@ impl Certificate {
         }
     }
 
-    /// The subject's common name, or the whole subject where it has none.
+    /// The subject's common name as RFC 4514 writes it, or the whole subject where it has none.
     pub fn common_name(&self) -> &str {
-        let relative = self.subject.split(',').find_map(|part| part.trim().strip_prefix("CN="));
-        relative.unwrap_or(&self.subject)
+        let mut start = 0;
+        let mut escaped = false;
+        for (at, c) in self.subject.char_indices().chain([(self.subject.len(), ',')]) {
+            if !escaped && matches!(c, ',' | '+') {
+                if let Some(name) = self.subject[start..at].strip_prefix("CN=") {
+                    return name;
+                }
+                start = at + 1;
+            }
+            escaped = !escaped && c == '\\';
+        }
+        &self.subject
     }
 
     fn take_name(&mut self, name: &GeneralName) {
@@ -172,6 +187,11 @@ impl Certificate {
             None => self.other_names += 1,
         }
     }
+}
+
+fn is_negative(serial: &SerialNumber) -> der::Result<bool> {
+    // Behind tag and length; a length of one byte, as there are 21 bytes at most.
+    Ok(serial.to_der()?.get(2).is_some_and(|first| first & 0x80 != 0))
 }
 
 fn seconds(time: &Time) -> UnixTime {

@@ -4,12 +4,12 @@
 //! names and extensions it asks for are never read: they come from the token or from policy.
 
 use der::asn1::{AnyRef, BitStringRef};
-use der::{Decode, Encode};
+use der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use spki::AlgorithmIdentifierRef;
 use webpki::{ALL_VERIFICATION_ALGS, RawPublicKeyEntity};
 use x509_cert::builder::Builder;
-use x509_cert::request::{CertReqInfo, RequestBuilder};
+use x509_cert::request::RequestBuilder;
 
 use crate::code;
 use crate::explain::{Explain, Explanation};
@@ -56,8 +56,7 @@ impl Csr {
         let request = SignedRequest::from_der(der).map_err(malformed)?;
         // DER has one encoding: what is encoded again is what was signed.
         let signed = request.info.to_der().map_err(malformed)?;
-        let info = CertReqInfo::from_der(&signed).map_err(malformed)?;
-        let spki = info.public_key.to_der().map_err(malformed)?;
+        let spki = key_in(request.info).map_err(malformed)?;
         let public_key = PublicKey::from_spki_der(&spki).map_err(BadRequest::Key)?;
         let signature = request.signature.as_bytes().ok_or(BadRequest::NotProven)?;
         if proves(&spki, &request.algorithm, &signed, signature).map_err(malformed)? {
@@ -66,6 +65,23 @@ impl Csr {
             Err(BadRequest::NotProven)
         }
     }
+}
+
+/// The SubjectPublicKeyInfo in a CertificationRequestInfo (RFC 2986 4.1). The name and the attributes are
+/// stepped over, whatever they hold.
+fn key_in(info: AnyRef<'_>) -> Result<Vec<u8>, der::Error> {
+    info.tag().assert_eq(Tag::Sequence)?;
+    let mut reader = SliceReader::new(info.value())?;
+    if u8::decode(&mut reader)? != 0 {
+        return Err(Tag::Integer.value_error().into());
+    }
+    AnyRef::decode(&mut reader)?;
+    let key = AnyRef::decode(&mut reader)?;
+    if !reader.is_finished() {
+        AnyRef::decode(&mut reader)?;
+    }
+    reader.finish()?;
+    key.to_der()
 }
 
 /// Whether `signature` over `signed` was made with the key `spki`, by any known algorithm that has

@@ -53,9 +53,7 @@ pub fn decode(text: &str) -> Result<Vec<Block>, BadPem> {
                 body.push('\n');
                 if line.starts_with("-----END ") {
                     let (begin, body) = open.take().unwrap_or_default();
-                    let (label, der) = der::pem::decode_vec(body.as_bytes())
-                        .map_err(|error| BadPem::Block { line: begin, why: error.to_string() })?;
-                    blocks.push(Block { label: label.to_owned(), der: Zeroizing::new(der), line: begin });
+                    blocks.push(block(&body, begin)?);
                     if blocks.len() > BLOCKS_MAX {
                         return Err(BadPem::TooMany { max: BLOCKS_MAX });
                     }
@@ -67,6 +65,21 @@ pub fn decode(text: &str) -> Result<Vec<Block>, BadPem> {
         Some((line, _)) => Err(BadPem::Unended { line }),
         None => Ok(blocks),
     }
+}
+
+/// The block in `body`, wrapped at whatever width: RFC 7468 §2 has readers ignore line breaks.
+fn block(body: &str, line: usize) -> Result<Block, BadPem> {
+    let body = body.as_bytes();
+    let mut der = Zeroizing::new(Vec::new());
+    let rewrapped = der::pem::Decoder::new_detect_wrap(body)
+        .and_then(|mut decoder| decoder.decode_to_end(&mut der).map(|_| decoder.type_label().to_owned()));
+    if let Ok(label) = rewrapped {
+        return Ok(Block { label, der, line });
+    }
+    // The strict reader knows better what is wrong, headers for one.
+    let (label, der) =
+        der::pem::decode_vec(body).map_err(|error| BadPem::Block { line, why: error.to_string() })?;
+    Ok(Block { label: label.to_owned(), der: Zeroizing::new(der), line })
 }
 
 /// Text that is not the PEM it should be.

@@ -1,7 +1,7 @@
 //! DNS names and addresses that a certificate may carry beside its identity.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::name::{BadName, shown};
@@ -24,7 +24,12 @@ impl FromStr for San {
     type Err = BadName;
 
     fn from_str(text: &str) -> Result<San, BadName> {
-        if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let ip = match bracketed {
+            Some(text) => text.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+            None => text.parse::<IpAddr>().ok(),
+        };
+        if let Some(ip) = ip {
             return Ok(San::Ip(ip));
         }
         let name = text.to_ascii_lowercase();
@@ -69,7 +74,22 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_refused() {
-        for text in ["", ".", "a..b", "-a", "a-", "a b", "10.0.0.256", "*.*.x", "a*.b", "*", "ü.de"] {
+        for text in [
+            "",
+            ".",
+            "[::1",
+            "[[::1]]",
+            "[10.0.0.7]",
+            "a..b",
+            "-a",
+            "a-",
+            "a b",
+            "10.0.0.256",
+            "*.*.x",
+            "a*.b",
+            "*",
+            "ü.de",
+        ] {
             assert!(text.parse::<San>().is_err(), "{text}");
         }
     }

@@ -72,17 +72,17 @@ impl Lifetime {
 
     /// A lifetime of `minutes` minutes.
     pub const fn from_minutes(minutes: u32) -> Lifetime {
-        Lifetime(minutes * 60)
+        Lifetime(minutes.saturating_mul(60))
     }
 
     /// A lifetime of `hours` hours.
     pub const fn from_hours(hours: u32) -> Lifetime {
-        Lifetime(hours * 3600)
+        Lifetime(hours.saturating_mul(3600))
     }
 
     /// A lifetime of `days` days of 86,400 seconds.
     pub const fn from_days(days: u32) -> Lifetime {
-        Lifetime(days * 86_400)
+        Lifetime(days.saturating_mul(86_400))
     }
 
     /// Its length in seconds.

@@ -50,7 +50,8 @@ impl JoinToken {
 
     /// The token's 64 digits, for the one place that hands it to a person.
     pub fn reveal(&self) -> zeroize::Zeroizing<String> {
-        zeroize::Zeroizing::new(hex(&self.secret) + &hex(&self.pin))
+        let bytes = zeroize::Zeroizing::new([self.secret, self.pin].concat());
+        zeroize::Zeroizing::new(hex(&bytes))
     }
 }
 
@@ -59,13 +60,15 @@ impl FromStr for JoinToken {
 
     fn from_str(text: &str) -> Result<JoinToken, NotAToken> {
         let text = text.trim();
-        let mut bytes = unhex(text)
-            .filter(|bytes| bytes.len() == 2 * JoinToken::HALF)
-            .ok_or(NotAToken { came: text.len() })?;
+        let not_a_token = NotAToken { came: text.chars().count() };
+        // Longer texts are not even decoded: part of them may be a secret.
+        if text.len() != 4 * JoinToken::HALF {
+            return Err(not_a_token);
+        }
+        let bytes = zeroize::Zeroizing::new(unhex(text).ok_or(not_a_token)?);
         let mut token = JoinToken { secret: [0; JoinToken::HALF], pin: [0; JoinToken::HALF] };
         token.secret.copy_from_slice(&bytes[..JoinToken::HALF]);
         token.pin.copy_from_slice(&bytes[JoinToken::HALF..]);
-        bytes.zeroize();
         Ok(token)
     }
 }
