@@ -129,6 +129,9 @@ impl Api {
         limit: Duration,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, ApiError> {
+        if self.addresses().is_empty() {
+            return Err(ApiError::Unreachable { tried: Vec::new() });
+        }
         match tokio::time::timeout(limit, call).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => Err(self.explained(&status)),

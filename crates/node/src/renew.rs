@@ -76,7 +76,9 @@ impl Schedule {
     /// An attempt failed; how long until the next.
     pub(crate) fn failed(&mut self, now: UnixTime, instant: Instant, jitter: u8) -> Duration {
         self.failures += 1;
-        let pause = wait(backoff_secs(self.failures, self.not_after.secs_since(now), jitter));
+        // Hurry ends with the certificate: afterwards nothing is left that could run out.
+        let left = Some(self.not_after.secs_since(now)).filter(|left| *left > 0).unwrap_or(i64::MAX);
+        let pause = wait(backoff_secs(self.failures, left, jitter));
         self.retry_at = Some(instant + pause);
         pause
     }
@@ -216,6 +218,10 @@ mod tests {
         assert_eq!(schedule.step(late, begin + Duration::from_secs(2)), Step::Renew);
         schedule.ask();
         assert_eq!(schedule.step(late, begin), Step::Renew);
+        for _ in 0..20 {
+            schedule.failed(at(91 * 86_400), begin, 0);
+        }
+        assert_eq!(schedule.failed(at(91 * 86_400), begin, 0), Duration::from_secs(600));
         assert!(schedule.is_overdue(late) && !schedule.is_overdue(at(60)));
     }
 }

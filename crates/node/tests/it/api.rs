@@ -134,7 +134,26 @@ async fn who_is_not_there_is_named_with_the_reason() {
     manager.restart();
     soon("a call", renew(&api, &key())).await.unwrap();
     let nobody = Api::new(Vec::new(), caller.credentials());
-    assert_eq!(renew(&nobody, &key()).await.unwrap_err().explain().code, code::UNREACHABLE);
+    let why = renew(&nobody, &key()).await.unwrap_err().explain();
+    assert_eq!((why.code, why.message.as_str()), (code::UNREACHABLE, "no manager's address is known"));
+}
+
+#[tokio::test]
+async fn when_one_manager_goes_the_next_is_called() {
+    let authority = Arc::new(Authority::new("prod"));
+    let caller = authority.publisher("worker/web-1");
+    let (mut first, second) = (Manager::start(&authority), Manager::start(&authority));
+    let both = vec![first.address.to_string(), second.address.to_string()];
+    let api = Api::new(both, caller.credentials());
+    soon("a call", renew(&api, &key())).await.unwrap();
+    assert_eq!(first.seen(|seen| seen.renewals.len()), 1);
+    first.kill();
+    // The call that finds the connection broken may fail: it is not known whether it took effect.
+    if let Err(error) = soon("a call", renew(&api, &key())).await {
+        assert!(error.is_passing(), "{error:?}");
+        soon("a call", renew(&api, &key())).await.unwrap();
+    }
+    assert!(second.seen(|seen| seen.renewals.len()) >= 1);
 }
 
 #[tokio::test]
