@@ -1,0 +1,12 @@
+//! The room as its users see it, judged by others: certificates made with rcgen, openssl's reading of
+//! ours, and bytes that nobody meant.
+
+mod defaults;
+mod issued;
+mod openssl;
+mod parsers;
+mod peers;
+mod plans;
+mod requests;
+mod secrets;
+mod world;
