@@ -13,7 +13,7 @@ mod token;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use certus_pki::{Explanation, code};
+use certus_pki::{Explanation, JoinToken, code};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -152,6 +152,16 @@ fn command_of(argv: &[OsString]) -> String {
     spelt.join(" ")
 }
 
+/// The text with every token in it blanked out: clap repeats what it does not understand.
+fn without_tokens(text: &str) -> String {
+    let words = text.split_inclusive(|c: char| !c.is_ascii_hexdigit());
+    let blanked = words.map(|word| {
+        let digits = word.bytes().take_while(u8::is_ascii_hexdigit).count();
+        if digits >= JoinToken::HALF * 2 { format!("…{}", &word[digits..]) } else { word.to_owned() }
+    });
+    blanked.collect()
+}
+
 /// The help of a command that was not finished.
 fn help_of(command: &str) -> String {
     let words = command.split(' ').chain(["--help"]);
@@ -165,7 +175,7 @@ fn wrong(error: &clap::Error, command: &str) -> Explanation {
     let message: Vec<&str> = paragraph.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let message = message.join(" ");
     let message = message.strip_prefix("error: ").unwrap_or(&message).trim_end_matches('.').to_owned();
-    let mut told = Explanation::new(code::USAGE, message);
+    let mut told = Explanation::new(code::USAGE, without_tokens(&message));
     let usage = rendered.lines().find_map(|line| line.strip_prefix("Usage: "));
     for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue] {
         match error.get(kind) {

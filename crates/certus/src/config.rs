@@ -240,7 +240,7 @@ impl Reader<'_> {
         told.facts.insert(0, ("file".to_owned(), format!("{}, line {line}", self.path.display())));
         let shown = usize::try_from(line).ok().and_then(|line| self.text.lines().nth(line.checked_sub(1)?));
         match shown {
-            Some(shown) if self.printable() => told.fact("it says", shown.trim()),
+            Some(shown) if self.printable() && !holds_secret(shown) => told.fact("it says", shown.trim()),
             _ => told,
         }
     }
@@ -250,6 +250,14 @@ impl Reader<'_> {
         !self.text.contains("-----BEGIN") && !self.text.contains("${")
     }
 }
+
+/// Whether a line holds a word as long as a token or a key, which may have been put there by mistake.
+fn holds_secret(line: &str) -> bool {
+    line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.len() >= SECRET_CHARS_MIN)
+}
+
+/// Half a token: shorter words are names, addresses and paths.
+const SECRET_CHARS_MIN: usize = 32;
 
 /// HOST:PORT with a host of some form and a port that is a number.
 pub(crate) fn is_address(text: &str) -> bool {

@@ -121,7 +121,7 @@ fn words(report: &Report, stage: &Stage, kept: bool) -> String {
     let wide = listing.len().max(curl.len()).max(36);
     format!(
         "certus dev · cluster \"dev\" · everything on this machine, {lifetime}\n
-  manager   {manager:<21}   root {root}, valid until {until}
+  manager   {manager:<21}   root {root}  valid until {until}
   web-1     spiffe://dev/worker/web-1   serves http://{service} to web-2 only
   web-2     spiffe://dev/worker/web-2   reaches it at http://{entrance}\n
 try    {curl:<wide$}   through mutual TLS

@@ -157,3 +157,22 @@ fn due(leaf: &Certificate) -> bool {
 fn told<T>(answer: Result<T, ApiError>) -> Answer<T> {
     answer.map_err(|error| error.explain())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dev::stage::Stage;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn this_users_certificate_is_renewed_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::found(dir.path()).await.unwrap();
+        let before = stage.home.require_identity().unwrap();
+        assert!(!due(&before.leaf));
+        let after = stage.managers.renew(&stage.home).await.unwrap();
+        assert_eq!(after.identity, before.identity);
+        assert_ne!(after.leaf.key_hash(), before.leaf.key_hash());
+        Managers::of(&stage.home, &[]).await.unwrap().status().await.unwrap();
+        stage.strike().await;
+    }
+}

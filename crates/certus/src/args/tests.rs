@@ -64,3 +64,12 @@ fn a_wrong_word_is_named_with_what_was_meant() {
     assert!(told.facts.contains(&("meant".into(), "--expiring".into())), "{:?}", told.facts);
     assert_eq!(told.hint.as_deref(), Some("certus cert list --help"));
 }
+
+#[test]
+fn i7_a_token_in_a_wrong_place_is_not_repeated() {
+    let token = "0123456789abcdef".repeat(4);
+    for line in [format!("certus token revoke {token}"), format!("certus cert list {token}")] {
+        let Err(NoCommand::Wrong(told)) = parse(words(&line)) else { panic!() };
+        assert!(!told.to_string().contains(&token[..32]) && told.message.contains('…'), "{told}");
+    }
+}

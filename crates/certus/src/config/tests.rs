@@ -92,6 +92,8 @@ fn i7_substituted_values_and_pem_are_not_printed() {
     {
         assert!(!refused(text).to_string().contains("hunter2"), "{text}");
     }
+    let token = "ab".repeat(32);
+    assert!(!refused(&format!("token: {token}")).to_string().contains(&token));
     let pem = "id: |\n  -----BEGIN PRIVATE KEY-----\n  c2VjcmV0\nidd: c2VjcmV0\n";
     let told = refused(pem).to_string();
     assert!(!told.contains("c2VjcmV0"), "{told}");

@@ -22,7 +22,8 @@ struct Report {
 pub(super) async fn run(context: &Context, list: List) -> Result<Exit, Explanation> {
     let managers = context.managers().await?;
     let now = show::now();
-    let (certs, more) = fetch(&managers, &list, now).await?;
+    let (mut certs, more) = fetch(&managers, &list, now).await?;
+    certs.sort_by(|one, other| (&one.node, one.issued_at).cmp(&(&other.node, other.issued_at)));
     let nodes = managers.status().await?.nodes;
     let certificates = certs.iter().map(|cert| IssuedData::of(cert, now)).collect();
     context.terminal.report(&Report { certificates, more, nodes }, || words(&list, &certs, more, nodes, now));

@@ -97,8 +97,14 @@ async fn wait(
 
 fn enforced(reply: &v1::EnforcementReply, now: UnixTime) -> String {
     let took = reply.took_us.map_or_else(String::new, |took| format!(" in {}", show::duration(took.into())));
-    let nodes = count(reply.connected.into(), "connected node");
-    let mut lines = vec![format!("enforced  {} of {nodes}{took}", reply.enforced)];
+    let mut lines = vec![match reply.connected {
+        0 => "enforced  by the manager; no other node is connected".to_owned(),
+        _ => format!(
+            "enforced  {} of {}{took}",
+            reply.enforced,
+            count(reply.connected.into(), "connected node")
+        ),
+    }];
     if reply.cut > 0 {
         let after = reply
             .cut_after_us

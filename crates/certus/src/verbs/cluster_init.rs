@@ -26,7 +26,6 @@ struct Report {
 }
 
 pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanation> {
-    let mut ending = Ending::listen()?;
     if !init.force {
         context.home.refuse_replacing()?;
     }
@@ -63,7 +62,7 @@ pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanati
     context.terminal.say(
         "\nnext      certus token create --role worker      in another terminal; ctrl-c ends this manager",
     );
-    node_start::manager(data_dir, None, &mut ending).await
+    node_start::manager(data_dir, None, &mut Ending::listen()?).await
 }
 
 /// Keeps the operator's identity and the manager's address for later commands.

@@ -21,14 +21,13 @@ use crate::terminal::Exit;
 const TOKEN_FILE_BYTES_MAX: u64 = 1024;
 
 pub(super) async fn run(context: &Context, start: Start) -> Result<Exit, Explanation> {
-    let mut ending = Ending::listen()?;
     match start.role {
         NodeRole::Manager => {
             refuse_workers_options(&start)?;
             let data_dir = start.data_dir.unwrap_or_else(|| context.home.data_dir("manager"));
-            manager(data_dir, start.listen, &mut ending).await
+            manager(data_dir, start.listen, &mut Ending::listen()?).await
         }
-        NodeRole::Worker => worker(context, start, &mut ending).await,
+        NodeRole::Worker => worker(context, &start).await,
     }
 }
 
@@ -60,8 +59,10 @@ pub(super) async fn manager(
     }
 }
 
-async fn worker(context: &Context, start: Start, ending: &mut Ending) -> Result<Exit, Explanation> {
-    let options = worker_options(context, &start)?;
+async fn worker(context: &Context, start: &Start) -> Result<Exit, Explanation> {
+    let options = worker_options(context, start)?;
+    // Only now: until the token is read, ctrl-c ends the process as it always does.
+    let mut ending = Ending::listen()?;
     for listener in options.listeners.iter().filter(|listener| listener.allow.is_empty()) {
         tracing::warn!("{}", nobody(&listener.name));
     }

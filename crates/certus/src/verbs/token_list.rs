@@ -45,7 +45,7 @@ fn words(tokens: &[v1::Token], now: UnixTime) -> String {
             token.node_id.clone().unwrap_or_else(|| "any".to_owned()),
             show::at(token.expires_at).relative_to(now),
             format!("{} of {}", token.used, token.uses),
-            state(token, now).to_owned(),
+            state(token, now).replace('_', " "),
             show::short_node(&token.by),
         ]
     });
