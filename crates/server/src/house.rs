@@ -115,7 +115,7 @@ impl House {
                 Deltas::UpToDate => return Ok(()),
                 Deltas::Changed(deltas) => deltas,
                 Deltas::TooOld => {
-                    let bundle = self.shared.truth.read(|view| certus_ca::bundle(view));
+                    let bundle = self.shared.truth.scan(|view| certus_ca::bundle(view));
                     let Some(bundle) = bundle.map_err(HouseError::Unanswered)? else { return Ok(()) };
                     let cuts = publisher.publish_bundle(Arc::new(bundle));
                     self.metrics.cut(cuts.map_err(HouseError::NotPublished)?.len());
@@ -243,7 +243,7 @@ impl House {
         let mut told: BTreeMap<SpiffeId, UnixTime> = BTreeMap::new();
         loop {
             let now = self.shared.truth.now();
-            match self.shared.truth.read(|view| certus_ca::due(view, now, OVERDUE_MAX)) {
+            match self.shared.truth.scan(|view| certus_ca::due(view, now, OVERDUE_MAX)) {
                 Ok(overdue) => {
                     self.shared.metrics.overdue(overdue.len());
                     for due in &overdue {

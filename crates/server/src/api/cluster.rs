@@ -36,7 +36,7 @@ impl v1::cluster_server::Cluster for Cluster {
     async fn status(&self, _request: Request<v1::StatusRequest>) -> Answer<v1::ClusterStatus> {
         let shared = &self.shared;
         let now = shared.truth.now();
-        let read = shared.truth.read(|view| {
+        let read = shared.truth.scan(|view| {
             let nodes = NodeFilter { active: true, ..NodeFilter::default() };
             Ok((
                 certus_ca::cluster(view)?,
@@ -89,7 +89,7 @@ impl v1::cluster_server::Cluster for Cluster {
 
     async fn list_tokens(&self, request: Request<v1::ListRequest>) -> Answer<v1::TokenList> {
         let (after, limit) = page_of(&request.get_ref().after, request.get_ref().limit);
-        let page = self.shared.truth.read(|view| certus_ca::tokens(view, after.as_ref(), limit));
+        let page = self.shared.truth.scan(|view| certus_ca::tokens(view, after.as_ref(), limit));
         let page = page.map_err(|error| refuse(&error))?;
         let token = |token: certus_ca::TokenRecord| v1::Token {
             id: token.token.as_bytes().to_vec(),
@@ -118,7 +118,7 @@ impl v1::cluster_server::Cluster for Cluster {
 
     async fn list_nodes(&self, request: Request<v1::ListRequest>) -> Answer<v1::NodeList> {
         let (after, limit) = page_of(&request.get_ref().after, request.get_ref().limit);
-        let read = self.shared.truth.read(|view| {
+        let read = self.shared.truth.scan(|view| {
             let page = certus_ca::nodes(view, &NodeFilter::default(), after.as_ref(), limit)?;
             let mut nodes = Vec::with_capacity(page.items.len());
             for node in page.items {
@@ -144,7 +144,7 @@ impl v1::cluster_server::Cluster for Cluster {
             live_at: (!request.all).then_some(now),
             newest: !request.all,
         };
-        let read = self.shared.truth.read(|view| {
+        let read = self.shared.truth.scan(|view| {
             let page = certus_ca::certs(view, &filter, after.as_ref(), limit)?;
             let mut certs = Vec::with_capacity(page.items.len());
             for cert in page.items {
@@ -289,7 +289,7 @@ impl Cluster {
             let filter = NodeFilter { role: Some(role), active: true };
             let mut after: Option<Cursor> = None;
             loop {
-                let page = shared.truth.read(|view| certus_ca::nodes(view, &filter, after.as_ref(), PAGE));
+                let page = shared.truth.scan(|view| certus_ca::nodes(view, &filter, after.as_ref(), PAGE));
                 let page = page.map_err(|error| refuse(&error))?;
                 for node in page.items {
                     let away = shared.presence.connected_since(&node.identity).is_none();

@@ -143,7 +143,7 @@ impl Watcher<'_> {
                     }
                 }
                 Deltas::TooOld => {
-                    let bundle = self.shared.truth.read(|view| certus_ca::bundle(view));
+                    let bundle = self.shared.truth.scan(|view| certus_ca::bundle(view));
                     let Some(bundle) = bundle.map_err(Ended::Unanswered)? else { return Ok(sent) };
                     sent = bundle.epoch();
                     self.send(Kind::Bundle(certus_wire::bundle_to_wire(&bundle))).await?;
