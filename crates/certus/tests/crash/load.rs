@@ -116,7 +116,7 @@ pub(crate) struct Load {
 
 /// What one task was answered.
 enum Seen {
-    Renewals { node: Member, serials: Vec<Serial> },
+    Renewals { node: Box<Member>, serials: Vec<Serial> },
     Joins { nodes: Vec<Member>, spent: Vec<JoinToken>, spare: Vec<JoinToken> },
 }
 
@@ -169,7 +169,7 @@ impl Load {
         while let Some(seen) = self.tasks.join_next().await {
             match seen.unwrap() {
                 Seen::Renewals { node, serials } => {
-                    witness.nodes.push(node);
+                    witness.nodes.push(*node);
                     witness.unchecked.extend(&serials);
                     witness.renewed.extend(serials);
                 }
@@ -194,7 +194,7 @@ async fn renew_on(mut node: Member, address: SocketAddr, stop: Arc<AtomicBool>) 
             Err(_) => break,
         }
     }
-    Seen::Renewals { node, serials }
+    Seen::Renewals { node: Box::new(node), serials }
 }
 
 async fn join_on(
