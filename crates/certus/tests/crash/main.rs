@@ -2,6 +2,7 @@
 //!
 //! The manager is the binary in a process of its own; its callers are library clients in this one. What
 //! they were answered is remembered, and held against the cluster after every restart.
+#![allow(clippy::print_stdout, reason = "the story and its seed belong to the test's output")]
 
 mod load;
 mod manager;
