@@ -83,6 +83,22 @@ codes! {
     BAD_NAME = 1205;
     /// A signature could not be made.
     SIGNING_FAILED = 1206;
+    /// A passphrase does not open what it should.
+    WRONG_PASSPHRASE = 1207;
+    /// A key or a container is encrypted, and no passphrase was given.
+    PASSPHRASE_NEEDED = 1208;
+    /// A revocation list cannot be read, or is not one to go by.
+    BAD_CRL = 1209;
+    /// A PKCS#12 container cannot be read or made.
+    BAD_PKCS12 = 1210;
+    /// A name is outside a CA's name constraints.
+    OUTSIDE_CONSTRAINTS = 1211;
+    /// A request asks for a name that the signing policy does not allow.
+    NAME_NOT_ALLOWED = 1212;
+    /// The certificate is not for the name that was looked for.
+    WRONG_NAME = 1213;
+    /// A certificate breaks a rule for its place in a chain.
+    BROKEN_RULE = 1214;
 
     /// The manager's chain does not hold the root the token pins.
     WRONG_PIN = 2101;

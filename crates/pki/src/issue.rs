@@ -4,6 +4,9 @@
 //! replicated record is held against the certificate it is for.
 
 pub(crate) mod encode;
+pub(crate) mod offline;
+
+pub use offline::{AuthorityPlan, CertPlan, KeyUses};
 
 use der::{Decode, Encode};
 use x509_cert::ext::Extension;
@@ -11,6 +14,7 @@ use x509_cert::name::Name;
 
 use crate::cert::{BadCertificate, Certificate};
 use crate::code;
+use crate::constraints::OutsideConstraints;
 use crate::defaults::BACKDATE;
 use crate::explain::{Explain, Explanation};
 use crate::hash::{Sha256, hex};
@@ -18,6 +22,7 @@ use crate::key::{PublicKey, Signer, SigningFailed};
 use crate::name::{ClusterName, Role, SpiffeId};
 use crate::san::San;
 use crate::serial::Serial;
+use crate::subject::BadSubject;
 use crate::time::{Lifetime, UnixTime};
 
 use encode::{
@@ -53,6 +58,10 @@ pub struct Usage {
 impl Usage {
     /// Both sides.
     pub const ANY: Usage = Usage { server: true, client: true };
+    /// Accepting connections only.
+    pub const SERVER: Usage = Usage { server: true, client: false };
+    /// Neither: extended key usage is left out, or names other purposes.
+    pub const NONE: Usage = Usage { server: false, client: false };
     /// Opening connections only.
     pub const CLIENT: Usage = Usage { server: false, client: true };
 
@@ -310,6 +319,48 @@ pub enum NotIssued {
     /// More names than a certificate may carry.
     #[error("{came} names, at most 100 are allowed in one certificate")]
     TooManyNames {
+    /// The issuer's key usage does not hold keyCertSign.
+    #[error("the issuer's key may not sign certificates")]
+    MayNotSign,
+    /// The issuer's name constraints do not allow a name.
+    #[error("the issuer may not sign for {}", .0.name)]
+    Outside(#[source] OutsideConstraints),
+    /// The issuer's path length has no room.
+    #[error("the issuer has no room for a CA below it")]
+    PathTooLong {
+        /// The issuer's path length.
+        issuer: u8,
+        /// The path length asked for.
+        asked: Option<u8>,
+    },
+    /// It would end before it begins.
+    #[error("the certificate would end before it begins")]
+    EndsBeforeItBegins {
+        /// Its first moment.
+        not_before: UnixTime,
+        /// Its last moment.
+        not_after: UnixTime,
+    },
+    /// Neither a subject nor a name.
+    #[error("the certificate would name nobody")]
+    Nameless,
+    /// A name that cannot stand in a certificate.
+    #[error("the subject cannot stand in a certificate")]
+    Subject(#[source] BadSubject),
+    /// A serial number that may not be issued (RFC 5280 4.1.2.2).
+    #[error("the serial number {came} may not be issued")]
+    Serial {
+        /// What it is.
+        came: Serial,
+    },
+    /// A CRL's number that does not grow (RFC 5280 5.2.3).
+    #[error("the number of a CRL only grows")]
+    CrlNumber {
+        /// The number asked for.
+        came: u64,
+        /// The number of the CRL before it.
+        previous: u64,
+    },
         /// How many were asked for.
         came: usize,
     },
@@ -340,6 +391,32 @@ impl Explain for NotIssued {
             }
             NotIssued::WrongKey { expected, came } => {
                 Explanation::new(code::KEY_MISMATCH, self.to_string()).halves(expected, came)
+            NotIssued::Subject(bad) => bad.explain(),
+            NotIssued::Outside(outside) => Explanation::new(code::OUTSIDE_CONSTRAINTS, self.to_string())
+                .halves(&outside.expected, &outside.name)
+                .hint("sign it with a CA without such name constraints, or leave the name out"),
+            NotIssued::PathTooLong { issuer, asked } => {
+                Explanation::new(code::OUT_OF_BOUNDS, self.to_string())
+                    .fact("issuer's path length", issuer)
+                    .fact("asked for", asked.map_or_else(|| "any".to_owned(), |asked| asked.to_string()))
+                    .hint("only a CA with a path length of 1 or more, or without one, signs CAs")
+            }
+            NotIssued::MayNotSign => Explanation::new(code::MALFORMED_CERTIFICATE, self.to_string())
+                .halves("key usage keyCertSign", "key usage without it"),
+            NotIssued::EndsBeforeItBegins { not_before, not_after } => {
+                Explanation::new(code::OUT_OF_BOUNDS, self.to_string())
+                    .fact("not before", not_before)
+                    .fact("not after", not_after)
+            }
+            NotIssued::Nameless => Explanation::new(code::BAD_NAME, self.to_string())
+                .halves("a subject or a name", "neither")
+                .hint("name it: --cn NAME, or --san dns:NAME"),
+            NotIssued::Serial { came } => Explanation::new(code::OUT_OF_BOUNDS, self.to_string())
+                .halves("a positive number of at most 20 bytes", came),
+            NotIssued::CrlNumber { came, previous } => {
+                Explanation::new(code::OUT_OF_BOUNDS, self.to_string())
+                    .halves(format!("a number above {previous}"), came)
+            }
             }
             NotIssued::Certificate(bad) => bad.explain(),
             NotIssued::Signing(failed) => failed.explain(),

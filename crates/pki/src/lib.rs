@@ -17,9 +17,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod alt;
 pub mod bundle;
 pub mod cert;
 pub mod code;
+pub mod constraints;
 pub mod csr;
 pub mod defaults;
 pub mod explain;
@@ -33,22 +35,26 @@ pub mod renewal;
 pub mod revoke;
 mod san;
 mod serial;
+pub mod subject;
 pub mod time;
 pub mod token;
 pub mod verify;
 
+pub use alt::{AltName, Names};
 pub use bundle::{Bundle, Change, Delta, Directive, Epoch, IssuerRef, Root};
 pub use cert::Certificate;
 pub use code::Code;
+pub use constraints::{NameConstraints, Subtree};
 pub use csr::Csr;
 pub use explain::{Explain, Explanation};
 pub use hash::Sha256;
-pub use issue::{CaPlan, Issuer, LeafPlan, Usage, Validity};
+pub use issue::{AuthorityPlan, CaPlan, CertPlan, Issuer, KeyUses, LeafPlan, Usage, Validity};
 pub use key::{KeyType, PrivateKey, PublicKey, Signer};
 pub use name::{ClusterName, Grant, IdPattern, NodeId, Role, SpiffeId};
 pub use revoke::{CertId, Reason, Revocation};
 pub use san::San;
 pub use serial::Serial;
+pub use subject::Subject;
 pub use time::{Lifetime, UnixTime};
 pub use token::{JoinToken, TokenId};
 pub use verify::{Accept, Peer, Purpose, Rejection, verify_peer};

@@ -42,6 +42,11 @@ impl Serial {
         &self.0[zeros.min(Serial::BYTES_MAX - 1)..]
     }
 
+    /// Whether RFC 5280 4.1.2.2 lets a CA issue it: above zero, and at most 20 bytes with the sign bit.
+    pub fn may_be_issued(&self) -> bool {
+        self.0[0] & 0x80 == 0 && self.0 != [0; Serial::BYTES_MAX]
+    }
+
     /// First and last digits, for people: `7c01…e9`.
     pub fn short(&self) -> String {
         let text = self.to_string();

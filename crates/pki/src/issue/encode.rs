@@ -33,7 +33,7 @@ use crate::serial::Serial;
 use crate::time::UnixTime;
 
 /// RFC 7093 §2 method 4, cut to 160 bits: SHA-256 of the SubjectPublicKeyInfo, as keys are named here.
-pub(super) fn key_id(public_key: &PublicKey) -> Vec<u8> {
+pub(crate) fn key_id(public_key: &PublicKey) -> Vec<u8> {
     public_key.hash().as_bytes()[..KEY_ID_BYTES].to_vec()
 }
 
@@ -60,7 +60,7 @@ pub(super) fn sign(
     builder.assemble(signature, &signing).map_err(encoding)?.to_der().map_err(encoding)
 }
 
-fn time(at: UnixTime) -> Result<Time, NotIssued> {
+pub(crate) fn time(at: UnixTime) -> Result<Time, NotIssued> {
     let secs = u64::try_from(at.secs()).map_err(|_| NotIssued::Time { at })?;
     let time = der::asn1::GeneralizedTime::from_unix_duration(Duration::from_secs(secs));
     // The builder turns it into UTCTime up to 2049 (RFC 5280 4.1.2.5).
@@ -89,7 +89,7 @@ pub(crate) fn bit_string(bytes: &[u8]) -> Result<BitString, NotIssued> {
     BitString::from_bytes(bytes).map_err(encoding)
 }
 
-pub(super) fn encoding(error: impl std::fmt::Display) -> NotIssued {
+pub(crate) fn encoding(error: impl std::fmt::Display) -> NotIssued {
     NotIssued::Encoding { why: error.to_string() }
 }
 
@@ -219,6 +219,11 @@ impl Signing {
     pub(crate) fn new(key: &dyn Signer) -> Result<Signing, NotIssued> {
         let public_key = key.public_key();
         let spki = SubjectPublicKeyInfoOwned::from_der(public_key.spki_der()).map_err(encoding)?;
+        Ok(Signing { spki, algorithm: Signing::algorithm(public_key) })
+    }
+
+    /// The algorithm that keys of this type sign with.
+    pub(crate) fn algorithm(public_key: &PublicKey) -> AlgorithmIdentifierOwned {
         let (oid, parameters) = match public_key.key_type() {
             KeyType::P256 => (rfc5912::ECDSA_WITH_SHA_256, None),
             KeyType::P384 => (rfc5912::ECDSA_WITH_SHA_384, None),
@@ -226,7 +231,7 @@ impl Signing {
             // RFC 4055 §5: the parameters of the RSA algorithms are NULL, not absent.
             KeyType::Rsa(_) => (rfc5912::SHA_256_WITH_RSA_ENCRYPTION, Some(Any::from(Null))),
         };
-        Ok(Signing { spki, algorithm: AlgorithmIdentifierOwned { oid, parameters } })
+        AlgorithmIdentifierOwned { oid, parameters }
     }
 }
 
