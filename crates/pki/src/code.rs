@@ -2,7 +2,7 @@
 //!
 //! A code is never reused for another meaning. 11xx: a peer's certificate; 12xx: keys, files and
 //! encodings; 21xx: tokens and joining; 22xx: what the CA refuses; 23xx: reaching a manager;
-//! 31xx: a node's own affairs; 41xx: founding and the manager's store; 51xx: usage and configuration.
+//! 31xx: a node's own affairs; 41xx: founding, the manager's store, CA directories; 51xx: usage and configuration.
 
 use std::fmt;
 
@@ -186,6 +186,12 @@ codes! {
     STORE = 4103;
     /// A sealed key could not be opened.
     SEALED_KEY = 4104;
+    /// There is no certificate authority in the directory.
+    NO_CA_HERE = 4105;
+    /// A CA directory's ledger is damaged, or of a newer format.
+    LEDGER = 4106;
+    /// The key that must sign is not there, or cannot be opened.
+    CA_KEY_ABSENT = 4107;
 
     /// The command or its options are wrong.
     USAGE = 5101;

@@ -17,7 +17,7 @@ const NEVER: fn(&File) -> bool = |_| false;
 
 const BANS: &[Ban] = &[
     Ban {
-        rooms: &["pki", "ca", "acme", "wire", "tls"],
+        rooms: &["pki", "ca", "cadir", "acme", "wire", "tls"],
         words: &["SystemTime::now", "UnixTime::now", "Timestamp::now", "Zoned::now"],
         instead: "take the time as an argument",
         except: NEVER,
@@ -30,13 +30,13 @@ const BANS: &[Ban] = &[
         except: NEVER,
     },
     Ban {
-        rooms: &["pki", "ca", "acme", "wire", "tls"],
+        rooms: &["pki", "ca", "cadir", "acme", "wire", "tls"],
         words: &["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "UnixListener", "ToSocketAddrs"],
         instead: "take any byte stream; sockets are opened in node and server",
         except: NEVER,
     },
     Ban {
-        rooms: &["pki", "ca", "acme", "wire", "tls", "node", "server"],
+        rooms: &["pki", "ca", "cadir", "acme", "wire", "tls", "node", "server"],
         words: &["env::var", "env::vars", "env::var_os", "env::args", "env::set_var"],
         instead: "take an option; only certus reads arguments and environment",
         // The one place where a node is told things by its environment.

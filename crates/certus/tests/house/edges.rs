@@ -18,15 +18,16 @@ struct Room {
 const ROOMS: &[Room] = &[
     Room { name: "pki", uses: &[], without: &["tokio", "rand", "tonic", "openraft", "redb", "serde", "tracing"] },
     Room { name: "ca", uses: &["pki"], without: &["tokio", "rand", "tonic", "prost", "openraft", "redb", "aws-lc-rs", "rustls", "tracing"] },
+    Room { name: "cadir", uses: &["pki"], without: &["tokio", "rustls", "serde", "serde_json", "tracing", "aws-lc-rs"] },
     Room { name: "acme", uses: &["pki"], without: &["tokio", "axum", "hyper", "reqwest"] },
     Room { name: "tls", uses: &["pki"], without: &["tonic", "openraft", "redb", "notify"] },
     Room { name: "wire", uses: &["pki"], without: &["tokio", "rand", "openraft", "redb"] },
     Room { name: "node", uses: &["pki", "acme", "tls", "wire"], without: &["openraft", "redb", "serde-saphyr", "clap"] },
     Room { name: "server", uses: &["pki", "ca", "acme", "tls", "wire", "node"], without: &["serde-saphyr", "clap"] },
-    Room { name: "certus", uses: &["pki", "ca", "acme", "tls", "wire", "node", "server"], without: &["openraft", "redb"] },
+    Room { name: "certus", uses: &["pki", "ca", "cadir", "acme", "tls", "wire", "node", "server"], without: &["openraft", "redb"] },
     Room { name: "forge", uses: &[], without: &[] },
     Room { name: "testkit", uses: &["pki", "ca", "acme", "tls", "wire", "node", "server", "forge"], without: &[] },
-    Room { name: "benches", uses: &["pki", "ca", "acme", "tls", "wire", "node", "server", "forge", "testkit"], without: &[] },
+    Room { name: "benches", uses: &["pki", "ca", "cadir", "acme", "tls", "wire", "node", "server", "forge", "testkit"], without: &[] },
     Room { name: "examples", uses: &["pki", "ca", "acme", "tls", "wire", "node", "server"], without: &[] },
 ];
 
