@@ -4,7 +4,7 @@
 
 use const_oid::AssociatedOid;
 use const_oid::db::rfc5280;
-use der::asn1::{AnyRef, BitStringRef, Ia5String, OctetString};
+use der::asn1::{AnyRef, BitStringRef, Ia5String, OctetString, UtcTime};
 use der::{Decode, Encode};
 use spki::AlgorithmIdentifierOwned;
 use x509_cert::ext::Extension;
@@ -309,9 +309,12 @@ impl Tbs<'_> {
 
 /// A moment as UTCTime up to 2049, as GeneralizedTime from then on (RFC 5280 4.1.2.5).
 pub(crate) fn short_time(at: UnixTime) -> Result<Time, NotIssued> {
-    let mut time = time(at)?;
-    time.rfc5280_adjust_utc_time().map_err(encoding)?;
-    Ok(time)
+    Ok(match time(at)? {
+        Time::GeneralTime(long) if long.to_date_time().year() <= UtcTime::MAX_YEAR => {
+            Time::UtcTime(UtcTime::from_date_time(long.to_date_time()).map_err(encoding)?)
+        }
+        time => time,
+    })
 }
 
 /// `content` with its signature by `key`.
