@@ -196,6 +196,14 @@ pub enum Refusal {
         /// Why not.
         why: String,
     },
+    /// Nobody would be left to do what it does.
+    #[error("{node} is the last {what} of the cluster")]
+    LastOne {
+        /// Which node.
+        node: SpiffeId,
+        /// What it is the last of: `admin` or `manager`.
+        what: String,
+    },
 }
 
 /// Why a node may not have a new certificate.
@@ -290,7 +298,7 @@ impl Refusal {
             Refusal::AlreadyRevoked { .. } => code::ALREADY_REVOKED,
             Refusal::OutOfBounds { .. } => code::OUT_OF_BOUNDS,
             Refusal::AlreadyExists { .. } => code::ALREADY_EXISTS,
-            Refusal::NotPermitted { .. } => code::PERMISSION_DENIED,
+            Refusal::NotPermitted { .. } | Refusal::LastOne { .. } => code::PERMISSION_DENIED,
         }
     }
 }
@@ -362,6 +370,9 @@ impl Refusal {
                 .hint("try again; if it persists, compare the managers' clocks: date -u"),
             Refusal::AlreadyRevoked { since, .. } => new.fact("revoked", since),
             Refusal::OutOfBounds { allowed, came, .. } => new.halves(allowed, came),
+            Refusal::LastOne { node, what } => new
+                .halves(format!("another active {what}"), "none")
+                .hint(format!("if a key of {} is lost, have it renew, then revoke the old serial", node.id)),
             Refusal::NotPermitted { .. } => {
                 new.hint("ask with another identity: certus --home DIR, or ask an admin for a token")
             }

@@ -202,6 +202,15 @@ impl World {
         Node { identity: issued.node, cert: issued.cert }
     }
 
+    /// A second person who may do everything.
+    pub(crate) fn admin(&mut self, token: u8, name: &str) {
+        let create = CreateToken { role: Role::Client, grant: Grant::Admin, ..self.token(token) };
+        self.create(create).unwrap();
+        let ask = JoinAsk { role: Role::Client, ..self.ask(token, name, &key()) };
+        let command = self.admit(&ask).unwrap();
+        self.apply(&command).unwrap();
+    }
+
     pub(crate) fn revoke(&mut self, target: Target) -> Result<Reply, Refusal> {
         self.apply(&Command::Revoke { target, reason: Reason::KeyCompromise, by: operator() })
     }

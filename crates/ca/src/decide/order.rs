@@ -1,15 +1,18 @@
 //! An operator's orders: revoking nodes and certificates, and directing nodes.
 
-use certus_pki::{CertId, Change, Directive, Reason, SpiffeId};
+use std::ops::Bound;
+
+use certus_pki::{CertId, Change, Directive, Grant, Reason, Role, SpiffeId};
 
 use super::Draft;
 use crate::command::{Reply, Target};
+use crate::limits::CHUNK;
 use crate::plan::Stop;
 use crate::read;
 use crate::record::{Event, NodeRecord, NodeState};
 use crate::refusal::Refusal;
 use crate::store::Table;
-use crate::tables::key;
+use crate::tables::{decode, key, walk};
 
 pub(super) fn revoke(
     draft: &mut Draft<'_>,
@@ -27,6 +30,7 @@ pub(super) fn revoke(
 /// Everything the node has, in one revision, so that no watcher sees half of it.
 fn revoke_node(draft: &mut Draft<'_>, node: &SpiffeId, reason: Reason, by: &SpiffeId) -> Result<Reply, Stop> {
     let record = active_node(draft, node)?;
+    not_the_last(draft, &record)?;
     let lifetime = draft.cluster.settings.lifetime_of(node.role);
     let live = read::live_certs(draft.view, node, lifetime, draft.at)?;
     let certs = live.iter().map(|cert| draft.revoke(cert, reason)).collect();
@@ -46,6 +50,9 @@ fn revoke_cert(draft: &mut Draft<'_>, cert: &CertId, reason: Reason, by: &Spiffe
     if let Some((since, reason)) = record.revoked {
         let what = format!("certificate {} of {}", cert.serial, record.node);
         return Err(Refusal::AlreadyRevoked { what, since, reason }.into());
+    }
+    if let Some(node) = read::node(draft.view, &record.node)?.filter(|node| node.newest == *cert) {
+        not_the_last(draft, &node)?;
     }
     let certs = vec![draft.revoke(&record, reason)];
     draft.audit(Some(by.clone()), Event::CertRevoked { cert: *cert, reason }, None);
@@ -67,6 +74,29 @@ pub(super) fn direct(
     draft.change(Change::Direct { node: node.clone(), directive });
     draft.audit(Some(by.clone()), Event::Directed { node: node.clone(), directive }, None);
     Ok(Reply::Directed { revision: draft.next_revision() })
+}
+
+/// A cluster that nobody can operate, or that nobody signs for, cannot be mended from outside.
+fn not_the_last(draft: &Draft<'_>, node: &NodeRecord) -> Result<(), Stop> {
+    let what = match (node.identity.role, node.grant) {
+        (Role::Manager, _) => "manager",
+        (_, Grant::Admin) => "admin",
+        _ => return Ok(()),
+    };
+    let alike = |other: &NodeRecord| match what {
+        "manager" => other.identity.role == Role::Manager,
+        _ => other.grant == Grant::Admin,
+    };
+    let mut another = false;
+    walk(draft.view, Table::Nodes, Bound::Unbounded, Bound::Unbounded, CHUNK, |(_, row)| {
+        let other: NodeRecord = decode(Table::Nodes, &row)?;
+        another = other.identity != node.identity && other.state == NodeState::Active && alike(&other);
+        Ok(!another)
+    })?;
+    if another {
+        return Ok(());
+    }
+    Err(Refusal::LastOne { node: node.identity.clone(), what: what.to_owned() }.into())
 }
 
 fn active_node(draft: &Draft<'_>, node: &SpiffeId) -> Result<NodeRecord, Stop> {

@@ -63,6 +63,7 @@ persist_enum!(Refusal, "refusal" {
     21 = OutOfBounds { what, allowed, came };
     22 = AlreadyExists { what };
     23 = NotPermitted { by, why };
+    24 = LastOne { node, what };
 });
 
 persist_enum!(Barred, "bar" {

@@ -54,6 +54,19 @@ fn one_certificate_is_revoked_alone() {
 }
 
 #[test]
+fn the_last_admin_and_the_last_manager_stay() {
+    let mut world = World::founded();
+    let manager = identity(Role::Manager, "m1");
+    for (last, what) in [(operator(), "admin"), (manager, "manager")] {
+        let newest = latest_cert(&world.store, &last).unwrap().unwrap().cert;
+        for target in [Target::Node(last.clone()), Target::Cert(newest)] {
+            let refusal = world.revoke(target).unwrap_err();
+            assert!(matches!(&refusal, Refusal::LastOne { what: of, .. } if of == what), "{refusal:?}");
+        }
+    }
+}
+
+#[test]
 fn i10_revoked_nodes_cannot_renew_or_join() {
     let mut world = World::founded();
     let mine = key();
@@ -93,6 +106,7 @@ fn i10_revoked_nodes_cannot_renew_or_join() {
 fn i10_what_a_revoked_operator_asked_for_comes_to_nothing() {
     let mut world = World::founded();
     let node = world.worker(1, "web-1");
+    world.admin(3, "second");
     world.revoke(Target::Node(operator())).unwrap();
     let create = world.token(2);
     assert!(matches!(world.create(create), Err(Refusal::NotPermitted { .. })));

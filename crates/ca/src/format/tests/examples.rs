@@ -141,6 +141,7 @@ pub(crate) fn refusals() -> Vec<Refusal> {
         Refusal::OutOfBounds { what: text(), allowed: text(), came: text() },
         Refusal::AlreadyExists { what: text() },
         Refusal::NotPermitted { by: operator(), why: text() },
+        Refusal::LastOne { node: operator(), what: text() },
     ];
     refusals.extend(bars.map(|why| Refusal::RenewalBarred { node: node.clone(), why }));
     refusals
