@@ -178,7 +178,12 @@ impl Bundle {
     }
 
     /// Forgets revocations of certificates that ended before `now`: their end refuses them.
+    ///
+    /// Never of one that had not ended when the newest revocation was made: that moment is the cluster's
+    /// time, and a clock that runs ahead, and is set right later, must not bring a revoked peer back.
     pub fn forget_ended(&mut self, now: UnixTime) {
+        let Some(newest) = self.revoked.values().map(|revocation| revocation.at).max() else { return };
+        let now = now.min(newest);
         self.revoked.retain(|_, revocation| revocation.not_after >= now);
     }
 }

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280;
+use der::asn1::{AnyRef, BitStringRef};
 use der::{Decode, Encode};
+use spki::AlgorithmIdentifierRef;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName,
@@ -16,6 +18,7 @@ use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::Time;
 
 use crate::code;
+use crate::csr::proves;
 use crate::explain::{Explain, Explanation};
 use crate::hash::Sha256;
 use crate::issue::Usage;
@@ -148,6 +151,19 @@ impl Certificate {
         self.public_key.hash()
     }
 
+    /// Whether `signer`'s key made the signature on it. Names, times and constraints are not looked at.
+    pub fn verify_signed_by(&self, signer: &Certificate) -> bool {
+        let checked = || -> der::Result<bool> {
+            let signed = SignedCertificate::from_der(&self.der)?;
+            let spki = x509_cert::Certificate::from_der(&signer.der)?;
+            let spki = spki.tbs_certificate().subject_public_key_info().to_der()?;
+            let Some(signature) = signed.signature.as_bytes() else { return Ok(false) };
+            // DER has one encoding: what is encoded again is what was signed.
+            proves(&spki, &signed.algorithm, &signed.tbs.to_der()?, signature)
+        };
+        checked().unwrap_or(false)
+    }
+
     /// Its identity: the one URI it carries, if that is a node's.
     pub fn identity(&self) -> Result<SpiffeId, NoIdentity> {
         match &self.uris[..] {
@@ -187,6 +203,14 @@ impl Certificate {
             None => self.other_names += 1,
         }
     }
+}
+
+/// The outermost sequence (RFC 5280 4.1), with what was signed as it stands.
+#[derive(der::Sequence)]
+struct SignedCertificate<'a> {
+    tbs: AnyRef<'a>,
+    algorithm: AlgorithmIdentifierRef<'a>,
+    signature: BitStringRef<'a>,
 }
 
 fn is_negative(serial: &SerialNumber) -> der::Result<bool> {

@@ -86,7 +86,7 @@ fn key_in(info: AnyRef<'_>) -> Result<Vec<u8>, der::Error> {
 
 /// Whether `signature` over `signed` was made with the key `spki`, by any known algorithm that has
 /// the stated identifier.
-fn proves(
+pub(crate) fn proves(
     spki: &[u8],
     algorithm: &AlgorithmIdentifierRef<'_>,
     signed: &[u8],

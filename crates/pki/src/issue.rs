@@ -88,14 +88,11 @@ pub struct CaPlan {
 }
 
 impl CaPlan {
-    /// A cluster's root. Its path length is one: issuers stand below it, and nothing below those.
+    /// A cluster's root. It states no path length: in a planned rotation the old root signs the new one,
+    /// below which issuers stand, and a verifier that honours an anchor's limit must accept that path.
+    /// Issuers state zero, so that nothing but leaves stands below those.
     pub fn root(cluster: &ClusterName, validity: Validity) -> CaPlan {
-        CaPlan {
-            common_name: format!("{cluster} root"),
-            cluster: cluster.clone(),
-            validity,
-            path_len: Some(1),
-        }
+        CaPlan { common_name: format!("{cluster} root"), cluster: cluster.clone(), validity, path_len: None }
     }
 
     /// An issuer of a cluster; `tag` tells it from the others. A name that would be too long is cut: what
@@ -319,6 +316,9 @@ pub enum NotIssued {
     /// More names than a certificate may carry.
     #[error("{came} names, at most 100 are allowed in one certificate")]
     TooManyNames {
+        /// How many were asked for.
+        came: usize,
+    },
     /// The issuer's key usage does not hold keyCertSign.
     #[error("the issuer's key may not sign certificates")]
     MayNotSign,
@@ -361,9 +361,6 @@ pub enum NotIssued {
         /// The number of the CRL before it.
         previous: u64,
     },
-        /// How many were asked for.
-        came: usize,
-    },
     /// A moment that a certificate cannot state.
     #[error("{at} cannot be stated in a certificate")]
     Time {
@@ -391,6 +388,9 @@ impl Explain for NotIssued {
             }
             NotIssued::WrongKey { expected, came } => {
                 Explanation::new(code::KEY_MISMATCH, self.to_string()).halves(expected, came)
+            }
+            NotIssued::Certificate(bad) => bad.explain(),
+            NotIssued::Signing(failed) => failed.explain(),
             NotIssued::Subject(bad) => bad.explain(),
             NotIssued::Outside(outside) => Explanation::new(code::OUTSIDE_CONSTRAINTS, self.to_string())
                 .halves(&outside.expected, &outside.name)
@@ -417,9 +417,6 @@ impl Explain for NotIssued {
                 Explanation::new(code::OUT_OF_BOUNDS, self.to_string())
                     .halves(format!("a number above {previous}"), came)
             }
-            }
-            NotIssued::Certificate(bad) => bad.explain(),
-            NotIssued::Signing(failed) => failed.explain(),
             NotIssued::TooManyNames { .. } => Explanation::new(code::OUT_OF_BOUNDS, self.to_string()),
             NotIssued::NotACa => Explanation::new(code::MALFORMED_CERTIFICATE, self.to_string())
                 .halves("CA:true", "CA:false, or no basic constraints"),

@@ -57,4 +57,4 @@ pub use serial::Serial;
 pub use subject::Subject;
 pub use time::{Lifetime, UnixTime};
 pub use token::{JoinToken, TokenId};
-pub use verify::{Accept, Peer, Purpose, Rejection, verify_peer};
+pub use verify::{Accept, Issuers, Peer, Purpose, Rejection, verify_peer, verify_peer_from};

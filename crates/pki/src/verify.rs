@@ -29,6 +29,16 @@ pub enum Purpose {
     Client,
 }
 
+/// Which issuers below a trusted root a peer may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issuers {
+    /// Those that the bundle names.
+    Known,
+    /// Any that a trusted root signed. For calls to managers and nothing else: whoever was away when an
+    /// issuer was added has yet to hear of it, and it is a manager of that issuer who tells (I13).
+    AnyBelowRoot,
+}
+
 /// Which verified peers are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accept {
@@ -88,6 +98,20 @@ pub fn verify_peer<C: AsRef<[u8]>>(
     now: UnixTime,
     purpose: Purpose,
 ) -> Result<Peer, Rejection> {
+    verify_peer_from(chain, bundle, now, purpose, Issuers::Known)
+}
+
+/// [`verify_peer`], with a say in which issuers a peer may come from.
+///
+/// # Errors
+/// A [`Rejection`] that holds both halves of the comparison that failed.
+pub fn verify_peer_from<C: AsRef<[u8]>>(
+    chain: &[C],
+    bundle: &Bundle,
+    now: UnixTime,
+    purpose: Purpose,
+    issuers: Issuers,
+) -> Result<Peer, Rejection> {
     let (leaf_der, rest) = chain.split_first().ok_or(Rejection::NoCertificate)?;
     if chain.len() > CHAIN_MAX {
         return Err(Rejection::ChainTooLong { came: chain.len() });
@@ -102,7 +126,7 @@ pub fn verify_peer<C: AsRef<[u8]>>(
         return Err(Rejection::NotALeaf { is_ca: leaf.is_ca });
     }
     let cert = CertId { issuer: path.issuer, serial: leaf.serial };
-    if !bundle.has_issuer(&path.issuer) {
+    if issuers == Issuers::Known && !bundle.has_issuer(&path.issuer) {
         return Err(Rejection::IssuerNotActive { issuer: path.issuer });
     }
     if let Some(revocation) = bundle.revocation(&cert) {

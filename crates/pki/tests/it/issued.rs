@@ -118,7 +118,7 @@ fn openssl_reads_in_them_what_we_meant() {
         assert!(text.contains("Not Before: Dec 31 23:55:00 2025 GMT"), "back-dated by five minutes\n{text}");
     }
     let constraints = "X509v3 Basic Constraints:";
-    assert_eq!(section(&root, constraints), (true, "CA:TRUE, pathlen:1"));
+    assert_eq!(section(&root, constraints), (true, "CA:TRUE"));
     assert_eq!(section(&issuer, constraints), (true, "CA:TRUE, pathlen:0"));
     assert_eq!(section(&leaf, constraints), (true, "CA:FALSE"));
     for ca in [&root, &issuer] {
@@ -138,6 +138,51 @@ fn openssl_reads_in_them_what_we_meant() {
     assert_eq!(id(&issuer, above), id(&root, own));
     assert_eq!(id(&leaf, above), id(&issuer, own));
     assert_ne!(id(&leaf, own), id(&issuer, own));
+}
+
+/// A planned rotation: who trusts only the old root accepts what stands below the new one, which the old
+/// one signed. openssl holds a path against its anchor's path length too.
+#[test]
+fn a_root_leaves_room_for_the_one_that_follows_it() {
+    let Some(openssl) = Openssl::find("issued_rotation") else { return };
+    let (cluster, validity) = ("prod".parse().unwrap(), Validity::starting(NOW, Lifetime::from_days(30)));
+    for (path_len, accepted) in [(CaPlan::root(&cluster, validity).path_len, true), (Some(1), false)] {
+        let [old_key, new_key, key] = [(); 3].map(|()| fresh(KeyType::P256));
+        let plan = CaPlan { path_len, ..CaPlan::root(&cluster, validity) };
+        let old = Issuer::self_signed(&plan, serial(1), &old_key).unwrap();
+        let plan = CaPlan { common_name: "prod root 2".to_owned(), ..CaPlan::root(&cluster, validity) };
+        let bridge = old.sign_ca(&plan, new_key.public_key(), serial(2), &old_key).unwrap();
+        let root = Issuer::self_signed(&plan, serial(3), &new_key).unwrap();
+        let plan = CaPlan::issuer(&cluster, "issuer m1", validity);
+        let issuer = root.sign_ca(&plan, key.public_key(), serial(4), &new_key).unwrap();
+        let house = House { root, issuer, key };
+        let leaf = house.leaf("spiffe://prod/worker/web-1", &fresh(KeyType::P256), tomorrow());
+        openssl.write("old.pem", old.certificate().to_pem().as_bytes());
+        let above = bridge.certificate().to_pem() + &house.issuer.certificate().to_pem();
+        openssl.write("above.pem", above.as_bytes());
+        openssl.write("leaf.pem", certus_pki::pem::encode("CERTIFICATE", &leaf).as_bytes());
+        let at = NOW.secs().to_string();
+        let words = ["verify", "-attime", &at, "-CAfile", "old.pem", "-untrusted", "above.pem"];
+        let (verified, said) = openssl.ask(&words, &["leaf.pem"]);
+        assert_eq!(verified, accepted, "{said}");
+        assert_eq!(said.contains("path length constraint exceeded"), !accepted, "{said}");
+    }
+}
+
+#[test]
+fn who_signed_a_certificate_is_told_from_who_is_named_on_it() {
+    for key_type in KEY_TYPES {
+        let house = House::new(key_type, Lifetime::from_days(30));
+        let (root, issuer) = (house.root.certificate(), house.issuer.certificate());
+        assert!(root.verify_signed_by(root) && issuer.verify_signed_by(root));
+        assert!(!root.verify_signed_by(issuer) && !issuer.verify_signed_by(issuer));
+        // The same names and another key.
+        let other = House::new(key_type, Lifetime::from_days(30));
+        assert!(!issuer.verify_signed_by(other.root.certificate()));
+        let mut altered = issuer.clone();
+        *altered.der.last_mut().unwrap() ^= 1;
+        assert!(!altered.verify_signed_by(root));
+    }
 }
 
 /// RFC 5280 4.1.2.5: UTCTime through 2049, GeneralizedTime from 2050 on.

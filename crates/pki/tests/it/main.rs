@@ -1,6 +1,7 @@
 //! The room as its users see it, judged by others: certificates made with rcgen, openssl's reading of
 //! ours, and bytes that nobody meant.
 
+mod away;
 mod defaults;
 mod issued;
 mod openssl;
