@@ -11,7 +11,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use certus_pki::{Accept, IdPattern, Role, defaults};
+use certus_pki::{Accept, IdPattern, Issuers, Role, defaults};
 use certus_tls::{Client, ClientOptions, Credentials};
 use certus_wire::{MESSAGE_BYTES_MAX, v1};
 use tonic::transport::Channel;
@@ -48,6 +48,9 @@ impl Api {
         let cluster = credentials.current().bundle().cluster().clone();
         let accept = Accept::only(vec![IdPattern::role(cluster, Role::Manager)]);
         let mut options = ClientOptions::new(accept);
+        // Whoever was away when an issuer was added hears of it from a manager, whose own certificate may
+        // be of that issuer. So managers are known by their root and role, as in the first dial (I13).
+        options.issuers = Issuers::AnyBelowRoot;
         options.alpn = vec![dial::ALPN.to_vec()];
         let client = Client::new(credentials, options);
         let dialer = Arc::new(dial::Dialer::new(addresses, client, metrics));

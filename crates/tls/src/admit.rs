@@ -5,8 +5,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use certus_pki::verify::verify_peer;
-use certus_pki::{Accept, Peer, Purpose, Rejection};
+use certus_pki::verify::verify_peer_from;
+use certus_pki::{Accept, Issuers, Peer, Purpose, Rejection};
 
 use crate::credentials::{Credentials, Snapshot};
 use crate::lock;
@@ -22,6 +22,8 @@ pub(crate) struct Gate {
     purpose: Purpose,
     /// Whether peers without a certificate pass.
     anonymous: bool,
+    /// Which issuers peers may come from.
+    issuers: Issuers,
     end: EndId,
 }
 
@@ -49,7 +51,13 @@ pub(crate) struct Finished {
 impl Gate {
     pub(crate) fn new(credentials: Credentials, accept: Accept, purpose: Purpose, anonymous: bool) -> Gate {
         let end = credentials.registry().new_end();
-        Gate { credentials, accept: Mutex::new(Arc::new(accept)), purpose, anonymous, end }
+        let (accept, issuers) = (Mutex::new(Arc::new(accept)), Issuers::Known);
+        Gate { credentials, accept, purpose, anonymous, issuers, end }
+    }
+
+    /// The same, for peers of these issuers.
+    pub(crate) fn accepting(self, issuers: Issuers) -> Gate {
+        Gate { issuers, ..self }
     }
 
     /// The newest trust and policy.
@@ -66,7 +74,8 @@ impl Gate {
 
     /// Whether the peer with this chain is trusted and accepted.
     pub(crate) fn judge<C: AsRef<[u8]>>(&self, view: &View, chain: &[C]) -> Result<Peer, Rejection> {
-        let peer = verify_peer(chain, view.snapshot.bundle(), self.credentials.now(), self.purpose)?;
+        let (bundle, now) = (view.snapshot.bundle(), self.credentials.now());
+        let peer = verify_peer_from(chain, bundle, now, self.purpose, self.issuers)?;
         view.accept.check(&peer.identity)?;
         Ok(peer)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use certus_pki::{Accept, Purpose};
+use certus_pki::{Accept, Issuers, Purpose};
 use rustls::client::Resumption;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
@@ -28,12 +28,14 @@ pub struct ClientOptions {
     pub accept: Accept,
     /// Application protocols, the preferred one first; with none, none is negotiated.
     pub alpn: Vec<Vec<u8>>,
+    /// Which issuers they may come from.
+    pub issuers: Issuers,
 }
 
 impl ClientOptions {
-    /// Peers that `accept` takes; no application protocol.
+    /// Peers that `accept` takes, of issuers that the bundle names; no application protocol.
     pub fn new(accept: Accept) -> ClientOptions {
-        ClientOptions { accept, alpn: Vec::new() }
+        ClientOptions { accept, alpn: Vec::new(), issuers: Issuers::Known }
     }
 }
 
@@ -57,6 +59,7 @@ impl Client {
     /// A dialer under `credentials`.
     pub fn new(credentials: Credentials, options: ClientOptions) -> Client {
         let gate = Gate::new(credentials, options.accept.clone(), Purpose::Server, false);
+        let gate = gate.accepting(options.issuers);
         Client { gate: Arc::new(gate), options, built: Mutex::new(None) }
     }
 

@@ -180,7 +180,7 @@ impl Failed {
                 HandshakeError::Rejected(notes.rejection.clone().unwrap_or(Rejection::NoCertificate))
             }
             Failed::Io(error) => of_io(&error)
-                .unwrap_or_else(|| HandshakeError::Io { kind: error.kind(), words: error.to_string() }),
+                .unwrap_or_else(|| HandshakeError::Io { kind: error.kind(), words: plain_words(&error) }),
         }
     }
 }
@@ -212,7 +212,21 @@ fn of_io(error: &io::Error) -> Option<HandshakeError> {
 pub(crate) fn in_words(error: io::Error) -> io::Error {
     match of_io(&error) {
         Some(explained) => io::Error::new(error.kind(), explained),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            io::Error::new(error.kind(), plain_words(&error))
+        }
         None => error,
+    }
+}
+
+/// What happened to a byte stream. Of an end without a goodbye rustls says more than a user can use.
+fn plain_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
+            "the peer closed the connection".to_owned()
+        }
+        io::ErrorKind::ConnectionReset => "the peer reset the connection".to_owned(),
+        _ => error.to_string(),
     }
 }
 

@@ -183,3 +183,49 @@ fn i7_secrets_cannot_be_printed() {
     <certus_pki::PrivateKey as Printable<_>>::is();
     <certus_pki::JoinToken as Printable<_>>::is();
 }
+
+/// Who hangs up is said to hang up, in words without a library's address in them.
+#[tokio::test]
+async fn a_peer_that_hangs_up_is_described_in_plain_words() {
+    let (prod, dial) = (Authority::new("prod"), Dial::new());
+    let trust = bundle("prod", 1, &[&prod], &[]);
+    let [one, two] = [WEB_1, WEB_2].map(|id| node(&prod.identity(id), &trust, &dial));
+    let (server, client) = (server(&one, &[WEB_2]), client(&two, &[WEB_1]));
+
+    let (near, far) = tokio::io::duplex(64 << 10);
+    drop(far);
+    let ended = refused(client.connect(near).await).to_string();
+    assert!(ended.ends_with("the peer closed the connection"), "{ended}");
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let hangs_up = async {
+        use tokio::io::AsyncReadExt;
+        let mut far = far;
+        let _ = far.read(&mut [0; 64]).await;
+    };
+    let (ended, ()) = tokio::join!(client.connect(near), hangs_up);
+    let ended = refused(ended).to_string();
+    assert!(ended.ends_with("the peer closed the connection"), "{ended}");
+
+    let (served, mut dialed) = connect(&server, &client).await;
+    drop(served);
+    assert_eq!(read_error(&mut dialed).await.to_string(), "the peer closed the connection");
+}
+
+/// What a caller of managers does: it knows them by their root, for its bundle may be old.
+#[tokio::test]
+async fn i13_a_dialer_that_may_reaches_an_issuer_it_has_not_heard_of() {
+    let (prod, dial) = (Authority::new("prod"), Dial::new());
+    let trust = bundle("prod", 1, &[&prod], &[]);
+    let later = prod.with_another_issuer();
+    let newer = bundle("prod", 2, &[&prod, &later], &[]);
+    let one = node(&later.identity(WEB_1), &newer, &dial);
+    let two = node(&prod.identity(WEB_2), &trust, &dial);
+    let server = server(&one, &[WEB_2]);
+    let (_, dialed) = meet(&server, &client(&two, &[WEB_1])).await;
+    assert!(matches!(refused(dialed), HandshakeError::Rejected(Rejection::IssuerNotActive { .. })));
+    let options =
+        ClientOptions { issuers: certus_pki::Issuers::AnyBelowRoot, ..ClientOptions::new(only(&[WEB_1])) };
+    let dialer = Client::new(two.credentials(), options);
+    connect(&server, &dialer).await;
+    assert!(connect(&server, &dialer).await.1.resumed());
+}

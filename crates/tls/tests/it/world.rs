@@ -38,6 +38,16 @@ impl Authority {
         Authority { root, issuer, root_key, issuer_key }
     }
 
+    /// The same root with an issuer that came later.
+    pub(crate) fn with_another_issuer(&self) -> Authority {
+        let cluster: ClusterName = "prod".parse().unwrap();
+        let (issuer_key, validity) = (key(), Validity::starting(START, Lifetime::from_days(50)));
+        let plan = CaPlan::issuer(&cluster, "issuer 2", validity);
+        let issuer = self.root.sign_ca(&plan, issuer_key.public_key(), serial(), &self.root_key).unwrap();
+        let root_key = PrivateKey::from_pkcs8_der(&self.root_key.to_pkcs8_der().ok().unwrap()).ok().unwrap();
+        Authority { root: self.root.clone(), issuer, root_key, issuer_key }
+    }
+
     /// The identity `spiffe://…` for `lifetime` from the start.
     pub(crate) fn identity_for(&self, id: &str, lifetime: Lifetime) -> Arc<Identity> {
         let key = key();
