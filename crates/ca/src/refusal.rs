@@ -325,7 +325,7 @@ impl Explain for Refusal {
                 new.halves(expected, came).hint(format!("certus token create --role {came}"))
             }
             Refusal::TokenWrongId { expected, came } => {
-                new.halves(expected, came).hint(format!("certus token create --id {came}"))
+                new.halves(expected, came).hint(format!("certus token create --role worker --id {came}"))
             }
             Refusal::IdInUse { node, since, key } => new
                 .halves(format!("an id that is new, or key {}", key.short()), "another key")

@@ -70,13 +70,13 @@ impl Manager {
             return Err(StartError::NoData { path: place.path().to_owned() });
         }
         let dir = NodeDir::open(&options.data_dir).map_err(StartError::Files)?;
-        let truth = open_truth(&place, options.clock.clone(), options.cadence).await?;
-        let opened = Opened::read(&truth, &place, &dir)?;
-
         let address = options.listen.or_else(|| place.listen()).unwrap_or(FALLBACK);
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| StartError::Listen { address, error })?;
         let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
+        // The address first: a store that was opened for nothing would stay held.
+        let truth = open_truth(&place, options.clock.clone(), options.cadence).await?;
+        let opened = Opened::read(&truth, &place, &dir)?;
         place.write_listen(address).map_err(StartError::Keys)?;
 
         let publisher = Arc::new(Publisher::new(opened.snapshot, options.clock.clone()));

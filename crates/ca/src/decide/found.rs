@@ -165,10 +165,24 @@ pub(super) fn add_issuer(draft: &mut Draft<'_>, der: &[u8], by: &SpiffeId) -> Re
     if read::issuer(draft.view, &key_hash)?.is_some() {
         return Err(Refusal::AlreadyExists { what: format!("issuer {}", key_hash.short()) }.into());
     }
+    forget_ended_issuers(draft)?;
     let issuer = put_issuer(draft, issuer);
     draft.change(Change::IssuerAdded(issuer));
     draft.audit(Some(by.clone()), issuer_added(der), None);
     Ok(Reply::IssuerAdded { key_hash, revision: draft.next_revision() })
+}
+
+/// Issuers whose time is over vouch for nobody: without this, bundles would grow with every rollover.
+/// Their records stay, as those of their leaves do.
+fn forget_ended_issuers(draft: &mut Draft<'_>) -> Result<(), Stop> {
+    let ended = |issuer: &IssuerRecord| issuer.active && issuer.not_after < draft.at;
+    let ended: Vec<IssuerRecord> = read::issuers(draft.view)?.into_iter().filter(ended).collect();
+    for issuer in ended {
+        draft.change(Change::IssuerRemoved(issuer.key_hash));
+        let record = IssuerRecord { active: false, ..issuer };
+        draft.put(Table::Issuers, record.key_hash.as_bytes().to_vec(), &record);
+    }
+    Ok(())
 }
 
 pub(super) fn issuer_added(der: &[u8]) -> Event {
@@ -184,6 +198,9 @@ fn is_issuer(issuer: &Certificate, root: &Certificate) -> Result<(), Refusal> {
     differs("issuer: CA", "true", issuer.is_ca.to_string())?;
     differs("issuer: path length", "0", path_len)?;
     differs("issuer: signed by", &root.subject, issuer.issuer.clone())?;
+    if !issuer.verify_signed_by(root) {
+        return Err(Refusal::mismatch("issuer: signature", "the root's", "another, or a broken one"));
+    }
     // Leaves name their issuer by this, and are looked up by it.
     if issuer.subject_key_id.as_deref() != Some(&issuer.key_hash().as_bytes()[..20]) {
         return Err(Refusal::mismatch("issuer: key identifier", "the key's hash", "another"));

@@ -192,6 +192,44 @@ fn what_is_no_issuer_is_not_added() {
     assert!(matches!(world.apply(&add(&known)), Err(Refusal::AlreadyExists { .. })));
 }
 
+/// The root's name and key identifier are not secret; its signature is what counts.
+#[test]
+fn an_issuer_that_only_names_the_root_is_not_added() {
+    let mut world = World::founded();
+    let plan = CaPlan::issuer(&cluster(), "m2", Validity::starting(START, defaults::ISSUER_LIFETIME));
+    let good =
+        world.root.sign_ca(&plan, key().public_key(), Serial::from_random([9; 16]), &world.root_key).unwrap();
+    let mut forged = good.certificate().der.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let before = state_hash(&world.store).unwrap();
+    let refusal = world.apply(&Command::AddIssuer { der: forged, by: operator() }).unwrap_err();
+    assert!(
+        matches!(&refusal, Refusal::PlanMismatch { what, .. } if what == "issuer: signature"),
+        "{refusal}"
+    );
+    assert_ne!(state_hash(&world.store).unwrap(), before, "the attempt is audited");
+    assert_eq!(crate::issuers(&world.store).unwrap().len(), 1);
+    world.apply(&Command::AddIssuer { der: good.certificate().der.clone(), by: operator() }).unwrap();
+}
+
+#[test]
+fn issuers_that_ended_leave_the_bundle_when_the_next_is_added() {
+    let mut world = World::founded();
+    let first = world.issuer.key_hash();
+    world.wait(Lifetime::from_days(300));
+    world.add_issuer(defaults::ISSUER_LIFETIME).unwrap();
+    let trusted = |world: &World| bundle(&world.store).unwrap().unwrap();
+    assert!(trusted(&world).has_issuer(&first), "it has not ended yet");
+    world.wait(Lifetime::from_days(100));
+    let mut follower = trusted(&world);
+    let before = follower.epoch();
+    world.add_issuer(defaults::ISSUER_LIFETIME).unwrap();
+    assert!(!trusted(&world).has_issuer(&first) && trusted(&world).issuers().len() == 2);
+    let Deltas::Changed(deltas) = deltas_since(&world.store, before, 10).unwrap() else { panic!() };
+    deltas.iter().for_each(|delta| follower.apply(delta));
+    assert_eq!(follower, trusted(&world), "who is told of the change has what a newcomer has");
+}
+
 #[test]
 fn orders_go_to_active_nodes_only() {
     let mut world = World::founded();

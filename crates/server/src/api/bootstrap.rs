@@ -25,7 +25,8 @@ impl v1::bootstrap_server::Bootstrap for Bootstrap {
     }
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::Credentials>, Status> {
-        let address = request.extensions().get::<Caller>().map(|caller| caller.address);
+        let caller = request.extensions().get::<Caller>();
+        let from = caller.map(|caller| caller.address.to_string()).unwrap_or_default();
         let request = request.into_inner();
         let ask = read(&request).map_err(|error| refuse(&error))?;
         let token = certus_pki::TokenId::from(ask.secret_hash);
@@ -33,7 +34,7 @@ impl v1::bootstrap_server::Bootstrap for Bootstrap {
         match self.shared.join(ask).await {
             Ok(chain) => {
                 self.shared.metrics.joined();
-                info!(%id, %role, %token, address = ?address, "node joined");
+                info!(%id, %role, %token, %from, "node joined");
                 let bundle = self.shared.publisher.current().bundle().clone();
                 let bundle = Some(certus_wire::bundle_to_wire(&bundle));
                 Ok(Response::new(v1::Credentials { chain, bundle }))
@@ -41,7 +42,7 @@ impl v1::bootstrap_server::Bootstrap for Bootstrap {
             Err(error) => {
                 let explanation = certus_pki::Explain::explain(&error);
                 self.shared.metrics.refused(explanation.code);
-                info!(%id, %role, %token, address = ?address, %explanation, "join refused");
+                info!(%id, %role, %token, %from, %explanation, "join refused");
                 Err(refuse(&explanation))
             }
         }

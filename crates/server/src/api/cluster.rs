@@ -77,10 +77,11 @@ impl v1::cluster_server::Cluster for Cluster {
     async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Answer<v1::CreateTokenReply> {
         let by = caller_of(&request)?;
         let (token, create) = self.token(by, request.get_ref())?;
-        let (role, id) = (create.role, create.id.clone());
+        let role = create.role;
+        let id = create.id.as_ref().map_or_else(|| "any".to_owned(), ToString::to_string);
         let reply = self.propose(&Command::CreateToken(create)).await?;
         let Reply::TokenCreated { token: name, expires_at } = reply else { return Err(mismatched()) };
-        info!(token = %name, %role, id = ?id, %expires_at, "token created");
+        info!(token = %name, %role, %id, %expires_at, "token created");
         Ok(Response::new(v1::CreateTokenReply {
             token: token.reveal().to_string(),
             expires_at: expires_at.secs(),

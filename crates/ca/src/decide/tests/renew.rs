@@ -103,3 +103,24 @@ fn two_renewals_that_race_leave_both_certificates_known() {
     assert_eq!((record.newest, record.previous), (other.cert, Some(held.cert)));
     assert!(cert(&world.store, &one.cert).unwrap().is_some());
 }
+
+/// A manager that was off for longer than its certificate lives is the only one that could help itself.
+#[test]
+fn a_manager_that_slept_renews_and_a_worker_does_not() {
+    let mut world = World::founded();
+    let node = world.worker(1, "web-1");
+    let manager = identity(Role::Manager, "m1");
+    let from = crate::latest_cert(&world.store, &manager).unwrap().unwrap().cert;
+    world.wait(Lifetime::from_days(91));
+    let late = world.renew(&node.identity, node.cert, &key());
+    assert!(matches!(late, Err(Refusal::RenewalBarred { why: Barred::CertExpired { .. }, .. })));
+    let again = world.renew(&manager, from, &key()).unwrap();
+    // Not from what is older than the one before, and never from what was revoked.
+    let newest = world.renew(&manager, again.cert, &key()).unwrap();
+    let old = world.renew(&manager, from, &key());
+    assert!(matches!(old, Err(Refusal::RenewalBarred { why: Barred::OlderKey { .. }, .. })));
+    world.revoke(Target::Cert(again.cert)).unwrap();
+    let revoked = world.renew(&manager, again.cert, &key());
+    assert!(matches!(revoked, Err(Refusal::RenewalBarred { why: Barred::CertRevoked { .. }, .. })));
+    world.renew(&manager, newest.cert, &key()).unwrap();
+}
