@@ -20,6 +20,10 @@ use crate::explain::{Explain, Explanation};
 use crate::hash::Sha256;
 use crate::pem;
 
+mod forms;
+
+pub use forms::{KeyFacts, KeyForm, Passphrase};
+
 /// The kinds of key that certificates here may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyType {
@@ -123,18 +127,6 @@ impl PrivateKey {
             .or_else(|| RsaKeyPair::from_pkcs8(der).ok().map(Pair::Rsa))
             .ok_or(BadKey::Unreadable)?;
         PrivateKey::of(pair)
-    }
-
-    /// The one key in a PEM text.
-    pub fn from_pem(text: &str) -> Result<PrivateKey, BadKey> {
-        let blocks = pem::decode(text).map_err(BadKey::Pem)?;
-        let mut keys = blocks.iter().filter(|block| block.label.ends_with(pem::PRIVATE_KEY));
-        match (keys.next(), keys.next()) {
-            (Some(block), None) if block.label == pem::PRIVATE_KEY => PrivateKey::from_pkcs8_der(&block.der),
-            (Some(block), None) => Err(BadKey::Form { came: block.label.clone() }),
-            (None, _) => Err(BadKey::NotOne { came: 0 }),
-            (Some(_), Some(_)) => Err(BadKey::NotOne { came: 2 + keys.count() }),
-        }
     }
 
     /// The key as a PKCS#8 document, to be sealed or written to a file of mode 0600.
@@ -276,12 +268,29 @@ pub enum BadKey {
         came: String,
     },
     /// Bytes that are no key.
-    #[error("the bytes are not a PKCS#8 private key or a public key of a known type")]
+    #[error("the bytes are not a private key or a public key of a known type")]
     Unreadable,
     /// A private key in another form.
-    #[error("the key is in the form `{came}`, expected `PRIVATE KEY` (PKCS#8, not encrypted)")]
+    #[error(
+        "the key is in the form `{came}`, expected PRIVATE KEY, ENCRYPTED PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY"
+    )]
     Form {
         /// Its PEM label.
+        came: String,
+    },
+    /// It is encrypted, and there is no passphrase.
+    #[error("the key is encrypted, and no passphrase was given")]
+    PassphraseNeeded,
+    /// The passphrase does not open it.
+    #[error("the passphrase does not open the key")]
+    WrongPassphrase,
+    /// A passphrase that protects nothing.
+    #[error("the passphrase is empty, and would protect nothing")]
+    EmptyPassphrase,
+    /// It is encrypted in a way that is not read, or that costs too much to open.
+    #[error("the key is encrypted with {came}")]
+    Encryption {
+        /// How it is encrypted.
         came: String,
     },
     /// No key, or several.
@@ -307,6 +316,14 @@ impl Explain for BadKey {
             BadKey::Pem(bad) => bad.explain(),
             BadKey::Form { .. } => Explanation::new(code::BAD_KEY, self.to_string())
                 .hint("openssl pkcs8 -topk8 -nocrypt -in OLD -out NEW"),
+            BadKey::PassphraseNeeded => Explanation::new(code::PASSPHRASE_NEEDED, self.to_string())
+                .halves("a passphrase", "none")
+                .hint("--passphrase-file FILE"),
+            BadKey::WrongPassphrase => Explanation::new(code::WRONG_PASSPHRASE, self.to_string())
+                .hint("a line end in a passphrase file is not part of it, a space is"),
+            BadKey::Encryption { came } => Explanation::new(code::BAD_KEY, self.to_string())
+                .halves("PBES2 with PBKDF2 or scrypt, and AES or 3DES, at bearable cost", came)
+                .hint("openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW"),
             _ => Explanation::new(code::BAD_KEY, self.to_string()),
         }
     }
@@ -338,6 +355,8 @@ mod tests {
         assert!(PrivateKey::from_pkcs8_der(b"nonsense").is_err());
         assert!(PrivateKey::from_pem("").is_err());
         let sec1 = pem::encode("EC PRIVATE KEY", b"x");
-        assert!(matches!(PrivateKey::from_pem(&sec1), Err(BadKey::Form { .. })));
+        assert!(matches!(PrivateKey::from_pem(&sec1), Err(BadKey::Unreadable)));
+        let dsa = pem::encode("DSA PRIVATE KEY", b"x");
+        assert!(matches!(PrivateKey::from_pem(&dsa), Err(BadKey::Form { .. })));
     }
 }

@@ -49,7 +49,7 @@ pub use csr::Csr;
 pub use explain::{Explain, Explanation};
 pub use hash::Sha256;
 pub use issue::{AuthorityPlan, CaPlan, CertPlan, Issuer, KeyUses, LeafPlan, Usage, Validity};
-pub use key::{KeyType, PrivateKey, PublicKey, Signer};
+pub use key::{KeyFacts, KeyForm, KeyType, Passphrase, PrivateKey, PublicKey, Signer};
 pub use name::{ClusterName, Grant, IdPattern, NodeId, Role, SpiffeId};
 pub use revoke::{CertId, Reason, Revocation};
 pub use san::San;

@@ -10,6 +10,10 @@ use crate::explain::{Explain, Explanation};
 pub const CERTIFICATE: &str = "CERTIFICATE";
 /// The label of a PKCS#8 private key.
 pub const PRIVATE_KEY: &str = "PRIVATE KEY";
+/// The label of a PKCS#8 private key under a passphrase.
+pub const ENCRYPTED_PRIVATE_KEY: &str = "ENCRYPTED PRIVATE KEY";
+/// The label of a certificate revocation list.
+pub const X509_CRL: &str = "X509 CRL";
 /// The label of a certificate request.
 pub const CERTIFICATE_REQUEST: &str = "CERTIFICATE REQUEST";
 
