@@ -6,11 +6,12 @@ mod renew;
 mod revoke;
 
 use certus_pki::{
-    Change, Directive, Epoch, Explain, Grant, Lifetime, Purpose, Role, UnixTime, code, defaults, verify_peer,
+    CaPlan, Change, Directive, Epoch, Explain, Grant, Lifetime, Purpose, Role, Serial, Signer, UnixTime,
+    Validity, code, defaults, verify_peer,
 };
 
 use crate::store::MemStore;
-use crate::tests::{START, World, cluster, identity, operator, settings, worker};
+use crate::tests::{START, World, cluster, identity, key, operator, settings, worker};
 use crate::{
     Command, Deltas, NodeState, Refusal, Reply, Settings, bundle, check_settings, deltas_since, node, token,
 };
@@ -201,13 +202,11 @@ fn an_issuer_that_only_names_the_root_is_not_added() {
         world.root.sign_ca(&plan, key().public_key(), Serial::from_random([9; 16]), &world.root_key).unwrap();
     let mut forged = good.certificate().der.clone();
     *forged.last_mut().unwrap() ^= 1;
-    let before = state_hash(&world.store).unwrap();
     let refusal = world.apply(&Command::AddIssuer { der: forged, by: operator() }).unwrap_err();
     assert!(
         matches!(&refusal, Refusal::PlanMismatch { what, .. } if what == "issuer: signature"),
         "{refusal}"
     );
-    assert_ne!(state_hash(&world.store).unwrap(), before, "the attempt is audited");
     assert_eq!(crate::issuers(&world.store).unwrap().len(), 1);
     world.apply(&Command::AddIssuer { der: good.certificate().der.clone(), by: operator() }).unwrap();
 }

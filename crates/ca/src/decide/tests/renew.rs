@@ -1,8 +1,8 @@
 //! Renewing: with a fresh key, by the newest certificate or the one before, and never by an older one.
 
-use certus_pki::{Lifetime, San, defaults};
+use certus_pki::{Lifetime, Role, San, defaults};
 
-use crate::tests::{World, key, worker};
+use crate::tests::{World, identity, key, worker};
 use crate::{Barred, Refusal, RenewAsk, Reply, Target, cert, due, node};
 
 fn why(result: Result<crate::Issued, Refusal>) -> Barred {
