@@ -3,7 +3,6 @@
 //! Columns stand between tabs; the last is a checksum of the others, so that a line is whole or refused.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use certus_pki::{Reason, Serial, Sha256, UnixTime};
@@ -294,11 +293,6 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
-/// An address as the ledger's names column holds it.
-pub(crate) fn ip_name(ip: IpAddr) -> String {
-    format!("ip:{ip}")
 }
 
 #[cfg(test)]
