@@ -218,7 +218,7 @@ fn is_negative(serial: &SerialNumber) -> der::Result<bool> {
     Ok(serial.to_der()?.get(2).is_some_and(|first| first & 0x80 != 0))
 }
 
-fn seconds(time: &Time) -> UnixTime {
+pub(crate) fn seconds(time: &Time) -> UnixTime {
     UnixTime::from_secs(i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX))
 }
 
@@ -227,7 +227,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|| <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).into()))
 }
 
-fn usage_of(purposes: &[ObjectIdentifier]) -> Usage {
+pub(crate) fn usage_of(purposes: &[ObjectIdentifier]) -> Usage {
     let any = purposes.contains(&rfc5280::ANY_EXTENDED_KEY_USAGE);
     Usage {
         server: any || purposes.contains(&rfc5280::ID_KP_SERVER_AUTH),

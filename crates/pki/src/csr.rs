@@ -15,6 +15,7 @@ use crate::code;
 use crate::explain::{Explain, Explanation};
 use crate::issue::encode::{Signing, bit_string, common_name};
 use crate::key::{BadKey, PublicKey, Signer, SigningFailed};
+use crate::pem;
 
 /// Larger than any request of ours; what is larger is not read.
 pub const REQUEST_BYTES_MAX: usize = 16 << 10;
@@ -123,6 +124,15 @@ pub enum BadRequest {
     /// The signature is not by the key it names.
     #[error("the certificate request is not signed with the key it names")]
     NotProven,
+    /// Not PEM.
+    #[error("the text is not PEM")]
+    Pem(#[source] pem::BadPem),
+    /// None, or several.
+    #[error("the text holds {came} certificate requests, expected one")]
+    NotOne {
+        /// How many it holds.
+        came: usize,
+    },
     /// The key could not sign.
     #[error("the certificate request could not be signed")]
     Signing(#[source] SigningFailed),
@@ -132,6 +142,7 @@ impl Explain for BadRequest {
     fn explain(&self) -> Explanation {
         match self {
             BadRequest::Key(key) => key.explain(),
+            BadRequest::Pem(bad) => bad.explain(),
             BadRequest::Signing(failed) => failed.explain(),
             _ => Explanation::new(code::BAD_REQUEST, self.to_string()),
         }

@@ -271,15 +271,18 @@ impl Issuer {
         Name::from_der(&self.certificate.subject_der).map_err(encoding)
     }
 
-    fn key_id(&self) -> Vec<u8> {
+    pub(crate) fn key_id(&self) -> Vec<u8> {
         self.certificate.subject_key_id.clone().unwrap_or_else(|| key_id(&self.certificate.public_key))
     }
 
-    fn outlives(&self, validity: Validity, key: &dyn Signer) -> Result<(), NotIssued> {
+    /// Whether `key` is this CA's.
+    pub(crate) fn owns(&self, key: &dyn Signer) -> Result<(), NotIssued> {
         let (expected, came) = (self.key_hash(), key.public_key().hash());
-        if expected != came {
-            return Err(NotIssued::WrongKey { expected, came });
-        }
+        if expected == came { Ok(()) } else { Err(NotIssued::WrongKey { expected, came }) }
+    }
+
+    fn outlives(&self, validity: Validity, key: &dyn Signer) -> Result<(), NotIssued> {
+        self.owns(key)?;
         if validity.not_after > self.certificate.not_after {
             let (issuer, asked) = (self.certificate.not_after, validity.not_after);
             return Err(NotIssued::IssuerTooShort { issuer, asked });

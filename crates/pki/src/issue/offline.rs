@@ -204,7 +204,7 @@ impl Issuer {
     }
 
     /// The CA's name, byte for byte: chains of foreign CAs break when it is written anew.
-    pub(super) fn subject_name(&self) -> Result<Subject, NotIssued> {
+    pub(crate) fn subject_name(&self) -> Result<Subject, NotIssued> {
         Subject::from_der(&self.certificate().subject_der).map_err(NotIssued::Subject)
     }
 
