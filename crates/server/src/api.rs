@@ -7,6 +7,7 @@ mod gate;
 mod listen;
 mod name;
 mod node;
+mod strangers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -22,7 +22,7 @@ pub(crate) struct RateLimit {
 
 /// An IPv4 address, or the /64 that one IPv6 customer has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Network {
+pub(crate) enum Network {
     V4([u8; 4]),
     V6([u8; 8]),
     Others,
@@ -50,7 +50,7 @@ impl RateLimit {
     /// Takes one call off `address`'s allowance at `now`; otherwise says how long to wait.
     pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut network = network(address);
+        let mut network = Network::of(address);
         if !buckets.contains_key(&network) && buckets.len() >= NETWORKS_MAX {
             buckets.retain(|_, bucket| bucket.refilled(now).left < BURST);
             if buckets.len() >= NETWORKS_MAX {
@@ -68,15 +68,18 @@ impl RateLimit {
     }
 }
 
-fn network(address: IpAddr) -> Network {
-    let of_v6 = |address: Ipv6Addr| {
-        let mut prefix = [0; 8];
-        prefix.copy_from_slice(&address.octets()[..8]);
-        Network::V6(prefix)
-    };
-    match address.to_canonical() {
-        IpAddr::V4(address) => Network::V4(address.octets()),
-        IpAddr::V6(address) => of_v6(address),
+impl Network {
+    /// The network that `address` is counted under.
+    pub(crate) fn of(address: IpAddr) -> Network {
+        let of_v6 = |address: Ipv6Addr| {
+            let mut prefix = [0; 8];
+            prefix.copy_from_slice(&address.octets()[..8]);
+            Network::V6(prefix)
+        };
+        match address.to_canonical() {
+            IpAddr::V4(address) => Network::V4(address.octets()),
+            IpAddr::V6(address) => of_v6(address),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Fails closed: a call that is not in the table is refused.
 
 use certus_pki::explain::Explanation;
-use certus_pki::{Grant, Role, SpiffeId, code};
+use certus_pki::{Grant, SpiffeId, code};
 
 /// What a caller needs for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,12 +77,6 @@ pub fn decide(call: &str, caller: Option<&Standing>) -> Result<(), Explanation> 
         }
         _ => Ok(()),
     }
-}
-
-/// Whether holders of `role` can be granted anything: a worker is a machine, and asks for nothing but
-/// its own affairs.
-pub const fn may_hold_grants(role: Role) -> bool {
-    matches!(role, Role::Client | Role::Manager)
 }
 
 #[cfg(test)]

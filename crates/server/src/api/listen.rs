@@ -1,6 +1,7 @@
 //! The API's listener: TCP, then our own TLS, then gRPC.
 //!
-//! Each handshake runs in a task of its own with a time limit, so that no caller holds the port.
+//! Each handshake runs in a task of its own with a time limit, and the loop that accepts waits for none of
+//! them, so that no caller holds the port.
 
 use std::io;
 use std::pin::Pin;
@@ -9,22 +10,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use certus_node::metrics::{Metrics, Side};
-use certus_pki::Explain;
+use certus_pki::{Explain, code};
 use certus_tls::{Server, TlsStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use super::strangers::{STRANGER_LIFE, Stranger, Strangers};
 use super::{Caller, GateLayer, routes};
+use crate::metrics::ManagerMetrics;
 use crate::shared::Shared;
 
 /// Connections at once: a fleet of 10,000 nodes each holds one.
 const CONNECTIONS_MAX: usize = 20_000;
-/// Handshakes at once; more wait in the kernel's queue. Each costs a quarter of a millisecond of work.
-const HANDSHAKES_AT_ONCE: usize = 256;
 /// Handshaken connections waiting for gRPC to take them.
 const ACCEPTED_QUEUED: usize = 64;
 /// After the system refused to accept (no file descriptors left), before the next try.
@@ -44,10 +45,10 @@ pub(crate) async fn serve(
     let (accepted, connections) = mpsc::channel(ACCEPTED_QUEUED);
     let stopping = shared.stopping.clone();
     let acceptor = tokio::spawn({
-        let stopping = stopping.clone();
+        let (stopping, refused) = (stopping.clone(), shared.metrics.clone());
         async move {
             tokio::select! {
-                () = accept(listener, tls, metrics, accepted) => {}
+                () = accept(listener, tls, metrics, refused, accepted) => {}
                 () = stopping.cancelled() => {}
             }
         }
@@ -68,13 +69,13 @@ async fn accept(
     listener: TcpListener,
     tls: Arc<Server>,
     metrics: Metrics,
+    refused: ManagerMetrics,
     accepted: mpsc::Sender<io::Result<Connection>>,
 ) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_AT_ONCE));
+    let strangers = Arc::new(Strangers::default());
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = connections.clone().acquire_owned().await else { return };
-        let Ok(turn) = handshakes.clone().acquire_owned().await else { return };
         let (tcp, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -84,15 +85,24 @@ async fn accept(
                 continue;
             }
         };
+        let Some(stranger) = strangers.admit(address.ip()) else {
+            refused.refused(code::TOO_MANY_CONNECTIONS);
+            debug!(%address, "hung up: too many connections without a certificate");
+            continue;
+        };
         let (tls, metrics, accepted) = (tls.clone(), metrics.clone(), accepted.clone());
         tokio::spawn(async move {
             let _ = tcp.set_nodelay(true);
             match tls.accept(tcp).await {
                 Ok(stream) => {
-                    drop(turn);
                     metrics.handshake(Side::Server, Ok(()));
                     let peer = stream.peer().cloned().map(Arc::new);
-                    let connection = Connection { stream, caller: Caller { peer, address }, _place: place };
+                    let unknown = peer.is_none().then(|| Unknown {
+                        _stranger: stranger,
+                        end: Box::pin(tokio::time::sleep(STRANGER_LIFE)),
+                    });
+                    let caller = Caller { peer, address };
+                    let connection = Connection { stream, caller, unknown, _place: place };
                     let _ = accepted.send(Ok(connection)).await;
                 }
                 Err(error) => {
@@ -108,8 +118,16 @@ async fn accept(
 struct Connection {
     stream: TlsStream<TcpStream>,
     caller: Caller,
+    unknown: Option<Unknown>,
     /// Given back when the connection ends.
     _place: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// What holds for a caller who showed no certificate.
+struct Unknown {
+    _stranger: Stranger,
+    /// When it is hung up on.
+    end: Pin<Box<tokio::time::Sleep>>,
 }
 
 impl Connected for Connection {
@@ -126,6 +144,12 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(unknown) = &mut self.unknown
+            && unknown.end.as_mut().poll(cx).is_ready()
+        {
+            let words = "a connection without a certificate lasts no longer";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, words)));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }

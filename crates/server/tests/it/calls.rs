@@ -140,3 +140,26 @@ async fn i13_a_worker_that_poses_as_a_manager_is_told_nothing() {
     assert_eq!(joined.err().unwrap().explain().code, code::NOT_A_MANAGER);
     assert_eq!(heard.await.unwrap(), b"", "nothing was sent to it, a secret least of all");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i6_callers_that_say_nothing_hold_up_nobody() {
+    let cluster = Cluster::start().await;
+    let mut silent = Vec::new();
+    for _ in 0..600 {
+        silent.push(TcpStream::connect(cluster.address()).await.unwrap());
+    }
+    let soon = std::time::Duration::from_secs(5);
+    let joined = tokio::time::timeout(soon, cluster.worker("web-1")).await;
+    assert!(joined.is_ok(), "no place while {} callers are silent", silent.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i6_a_stranger_is_limited_in_whatever_it_calls() {
+    let cluster = Cluster::start().await;
+    let channel = anonymous(&cluster).await;
+    let mut refused = Vec::new();
+    for _ in 0..400 {
+        refused.push(make(channel.clone(), "/certus.v1.Cluster/Status").await);
+    }
+    assert!(refused.contains(&Some(code::NO_CERTIFICATE)) && refused.contains(&Some(code::RATE_LIMITED)));
+}
