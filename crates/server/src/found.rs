@@ -96,20 +96,42 @@ pub struct OperatorIdentity {
     pub bundle: Bundle,
 }
 
+/// Refuses a directory in which a cluster was founded or joined before.
+///
+/// # Errors
+/// [`FoundError::Exists`].
+pub fn refuse_founded(data_dir: &Path) -> Result<(), FoundError> {
+    let place = ManagerDir::of(data_dir);
+    if place.exists() { Err(FoundError::Exists { path: place.path().to_owned() }) } else { Ok(()) }
+}
+
 /// Founds a cluster.
 ///
 /// # Errors
 /// There is data already, the lifetimes do not fit each other, or the disk refuses. Then nothing is left
 /// that looks founded.
 pub async fn found(options: &FoundOptions, clock: Clock) -> Result<Founded, FoundError> {
+    found_keeping(options, clock, |_| Ok(())).await
+}
+
+/// The same, with the operator's credentials kept by `keep` before there is a cluster that nobody else
+/// could operate.
+///
+/// # Errors
+/// As [`found`], or what `keep` says.
+pub async fn found_keeping(
+    options: &FoundOptions,
+    clock: Clock,
+    keep: impl FnOnce(&Founded) -> Result<(), Explanation>,
+) -> Result<Founded, FoundError> {
     let settings =
         Settings { leaf_lifetime: options.leaf_lifetime, issuer_lifetime: options.issuer_lifetime };
     certus_ca::check_settings(&settings).map_err(FoundError::Settings)?;
     let place = ManagerDir::of(&options.data_dir);
-    if place.exists() {
-        return Err(FoundError::Exists { path: place.path().to_owned() });
-    }
+    refuse_founded(&options.data_dir)?;
     let node_dir = NodeDir::open(&options.data_dir).map_err(FoundError::Files)?;
+    // Again under the lock: of two that found here at once, one was first.
+    refuse_founded(&options.data_dir)?;
     let unfinished = ManagerDir::unfinished(&options.data_dir);
     discard(unfinished.path())?;
     unfinished.create().map_err(FoundError::Keys)?;
@@ -127,13 +149,7 @@ pub async fn found(options: &FoundOptions, clock: Clock) -> Result<Founded, Foun
     let bundle = made.commit(&unfinished.store(), clock).await?;
     let manager = Fresh { key: &made.manager.key, chain: &made.manager.chain, bundle: &bundle };
     node_dir.identity(Role::Manager, &options.manager_id).store(&manager).map_err(FoundError::Files)?;
-    // From here on it is founded.
-    let moved = fs::rename(unfinished.path(), place.path());
-    moved.map_err(|error| FoundError::io("put in place", place.path(), error))?;
-    let synced = fs::File::open(&options.data_dir).and_then(|dir| dir.sync_all());
-    synced.map_err(|error| FoundError::io("sync", &options.data_dir, error))?;
-
-    Ok(Founded {
+    let founded = Founded {
         manager: made.manager.plan.identity.clone(),
         root: made.root.key_hash(),
         root_not_after: made.root.certificate().not_after,
@@ -143,7 +159,14 @@ pub async fn found(options: &FoundOptions, clock: Clock) -> Result<Founded, Foun
             chain: made.operator.chain,
             bundle,
         },
-    })
+    };
+    keep(&founded).map_err(FoundError::NotKept)?;
+    // From here on it is founded.
+    let moved = fs::rename(unfinished.path(), place.path());
+    moved.map_err(|error| FoundError::io("put in place", place.path(), error))?;
+    let synced = fs::File::open(&options.data_dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| FoundError::io("sync", &options.data_dir, error))?;
+    Ok(founded)
 }
 
 /// Everything a founding makes before anything is written.
@@ -283,6 +306,9 @@ pub enum FoundError {
     /// The founding was not committed.
     #[error(transparent)]
     Unanswered(Unanswered),
+    /// The operator's credentials were not kept.
+    #[error("the operator's credentials could not be kept: {}", .0.message)]
+    NotKept(Explanation),
 }
 
 impl FoundError {
@@ -311,6 +337,7 @@ impl Explain for FoundError {
             FoundError::Open(error) => store(error),
             FoundError::Initialize(error) => store(error),
             FoundError::Unanswered(error) => error.explain(),
+            FoundError::NotKept(why) => why.clone(),
         }
     }
 }

@@ -2,17 +2,18 @@
 //! and watches that nodes renew.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::rand::fill;
-use certus_ca::{Command, Deltas, RenewAsk, Reply};
+use certus_ca::{Command, Deltas, RenewAsk, Reply, Settings};
 use certus_node::files::{FileError, Fresh, IdentityDir};
 use certus_node::metrics::Metrics;
 use certus_pki::cert::Certificate;
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{
-    CaPlan, CertId, Issuer, KeyType, PrivateKey, Root, Signer, SpiffeId, UnixTime, Validity, code, renewal,
+    CaPlan, CertId, Issuer, KeyType, PrivateKey, Role, Root, Signer, SpiffeId, UnixTime, Validity, code,
+    renewal,
 };
 use certus_tls::{BadIdentity, Identity, NotPublished, Snapshot, sweep_each_second};
 use tokio_util::task::TaskTracker;
@@ -29,8 +30,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 const OVERDUE_MAX: usize = 1000;
 /// A new issuer signs when every connected node knows it, or after this.
 const ISSUER_KNOWN_WITHIN: Duration = Duration::from_secs(30);
-/// A new issuer is made when the old one has less than this many leaf lifetimes left.
+/// A new issuer is made when the old one has less than this many lifetimes left of the longest-lived
+/// certificates it signs.
 const ISSUER_AHEAD: i64 = 2;
+/// After a change of trust could not be taken over, before the next try.
+const TAKE_OVER_AGAIN: Duration = Duration::from_secs(1);
 
 /// A manager's own affairs.
 #[derive(Clone)]
@@ -39,6 +43,8 @@ pub(crate) struct House {
     pub(crate) metrics: Metrics,
     pub(crate) place: ManagerDir,
     pub(crate) files: IdentityDir,
+    /// Held while changes of trust are taken over and written.
+    pub(crate) taking_over: Arc<Mutex<()>>,
 }
 
 impl House {
@@ -48,7 +54,7 @@ impl House {
         let credentials = self.shared.publisher.credentials();
         let metrics = self.metrics.clone();
         let sweep = sweep_each_second(credentials, move |cuts| metrics.cut(cuts.len()));
-        let (follow, certificates, deadlines) = (self.clone(), self.clone(), self);
+        let (follow, own, issuer, deadlines) = (self.clone(), self.clone(), self.clone(), self);
         let task = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
             let stopping = stopping.clone();
             tasks.spawn(async move {
@@ -60,7 +66,9 @@ impl House {
         };
         task(Box::pin(sweep));
         task(Box::pin(async move { follow.follow_trust().await }));
-        task(Box::pin(async move { certificates.keep_certificates().await }));
+        // Apart: a root that is out of reach must not keep the manager from renewing itself.
+        task(Box::pin(async move { own.keep_certificate().await }));
+        task(Box::pin(async move { issuer.keep_issuer().await }));
         task(Box::pin(async move { deadlines.watch_deadlines().await }));
     }
 
@@ -97,16 +105,22 @@ impl House {
         let mut revision = self.shared.truth.replica.revision();
         loop {
             revision.mark_unchanged();
-            if let Err(failed) = self.take_over() {
-                error!(error = %failed, "a change of trust could not be taken over");
+            let taken = self.take_over();
+            if let Err(failed) = &taken {
+                error!(explanation = %failed.explain(), "a change of trust could not be taken over");
             }
-            if revision.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = revision.changed() => if changed.is_err() {
+                    return;
+                },
+                // The next change may be days away.
+                () = tokio::time::sleep(TAKE_OVER_AGAIN), if taken.is_err() => {}
             }
         }
     }
 
     fn take_over(&self) -> Result<(), HouseError> {
+        let _one_at_a_time = self.taking_over.lock().unwrap_or_else(PoisonError::into_inner);
         let publisher = &self.shared.publisher;
         loop {
             let has = publisher.current().epoch();
@@ -135,47 +149,75 @@ impl House {
         }
     }
 
-    /// Renews this manager's certificate, and its issuer ahead of time.
-    async fn keep_certificates(&self) {
+    /// Makes a manager usable again that was off for longer than its certificate, or its issuer, lives.
+    /// To be called before it serves: nobody could reach it to help.
+    pub(crate) async fn wake(&self) -> Result<(), HouseError> {
+        let now = self.shared.truth.now();
+        self.next_issuer_if_due(now).await?;
+        let snapshot = self.shared.publisher.current();
+        self.renew(snapshot.identity().ok_or(HouseError::NoIdentity)?).await.map(drop)
+    }
+
+    /// Renews this manager's certificate.
+    async fn keep_certificate(&self) {
         let mut jitter = [0];
         let _ = fill(&mut jitter);
         let mut failures = 0;
         loop {
             let now = self.shared.truth.now();
-            let wait = match self.look(now, jitter[0]).await {
+            let wait = match self.renew_if_due(now, jitter[0]).await {
                 Ok(due) => {
                     failures = 0;
-                    let left = u64::try_from(due.secs_since(now)).unwrap_or(0);
-                    Duration::from_secs(left.max(1)).min(LOOK_EVERY)
+                    until(due, now)
                 }
                 Err(failed) => {
                     failures += 1;
                     warn!(explanation = %failed.explain(), failures, "the manager's own renewal failed");
                     let end = self.shared.publisher.current().identity().map(|own| own.leaf().not_after);
-                    let left = end.map_or(0, |end| end.secs_since(now));
-                    Duration::from_secs_f64(renewal::backoff_secs(failures, left, jitter[0]))
+                    again(failures, end, now, jitter[0])
                 }
             };
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Does what is due at `now`; returns when the next renewal is.
-    async fn look(&self, now: UnixTime, jitter: u8) -> Result<UnixTime, HouseError> {
-        let settings =
-            self.shared.truth.read(|view| certus_ca::cluster(view)).map_err(HouseError::Unanswered)?;
-        let leaf_lifetime = settings.as_ref().map(|cluster| cluster.settings.leaf_lifetime);
-        let issuer_left = self.shared.issuing().issuer.certificate().not_after.secs_since(now);
-        if leaf_lifetime.is_some_and(|leaf| issuer_left < ISSUER_AHEAD * i64::from(leaf.secs())) {
-            self.next_issuer(now).await?;
-        }
+    /// Renews at `now` what is due; returns when the next renewal is.
+    async fn renew_if_due(&self, now: UnixTime, jitter: u8) -> Result<UnixTime, HouseError> {
         let snapshot = self.shared.publisher.current();
         let own = snapshot.identity().ok_or(HouseError::NoIdentity)?;
         let due = due(own.leaf(), jitter);
-        if now < due {
-            return Ok(due);
+        if now < due { Ok(due) } else { self.renew(own).await }
+    }
+
+    /// Makes this manager's next issuer ahead of time.
+    async fn keep_issuer(&self) {
+        let mut failures = 0;
+        loop {
+            let now = self.shared.truth.now();
+            let wait = match self.next_issuer_if_due(now).await {
+                Ok(due) => {
+                    failures = 0;
+                    until(due, now)
+                }
+                Err(failed) => {
+                    failures += 1;
+                    warn!(explanation = %failed.explain(), failures, "the next issuer could not be made");
+                    again(failures, Some(self.shared.issuing().issuer.certificate().not_after), now, 0)
+                }
+            };
+            tokio::time::sleep(wait).await;
         }
-        self.renew(own).await
+    }
+
+    /// Makes at `now` the issuer that is due; returns when the next one is.
+    async fn next_issuer_if_due(&self, now: UnixTime) -> Result<UnixTime, HouseError> {
+        let cluster = self.shared.truth.read(|view| certus_ca::cluster(view));
+        let cluster = cluster.map_err(HouseError::Unanswered)?.ok_or(HouseError::NoIdentity)?;
+        let due = |shared: &Shared| issuer_due(&shared.issuing().issuer, &cluster.settings);
+        if now >= due(&self.shared) {
+            self.next_issuer(now).await?;
+        }
+        Ok(due(&self.shared))
     }
 
     /// A fresh key and a new certificate over it, through the log like everybody's.
@@ -215,7 +257,12 @@ impl House {
         let key_type: KeyType = self.shared.issuing().key.public_key().key_type();
         let key = PrivateKey::generate(key_type).map_err(HouseError::Key)?;
         let tag = format!("issuer {}", self.shared.identity.id);
-        let validity = Validity::starting(now, cluster.settings.issuer_lifetime);
+        let present = self.shared.issuing().issuer.certificate().not_after;
+        let mut validity = Validity::starting(now, cluster.settings.issuer_lifetime);
+        validity.not_after = validity.not_after.min(root.certificate().not_after);
+        if validity.not_after <= present.plus(cluster.settings.leaf_lifetime) {
+            return Err(HouseError::RootEnds { root: root.certificate().not_after, present });
+        }
         let plan = CaPlan::issuer(&cluster.name, &tag, validity);
         let serial = fresh_serial().map_err(HouseError::Keys)?;
         let issuer = root.sign_ca(&plan, key.public_key(), serial, &root_key);
@@ -229,7 +276,12 @@ impl House {
             return Err(HouseError::Unanswered(Unanswered::Mismatched { asked: "new issuer" }));
         };
         let epoch = certus_pki::Epoch { generation: cluster.epoch.generation, revision };
-        let known = self.shared.presence.wait_enforced(epoch, ISSUER_KNOWN_WITHIN).await;
+        // First ourselves: what we sign and hand out from here on must verify against what we hand out.
+        self.take_over()?;
+        // Not so long that the present issuer could sign no more meanwhile.
+        let left = present.secs_since(now) - i64::from(cluster.settings.leaf_lifetime.secs());
+        let patience = Duration::from_secs(u64::try_from(left / 2).unwrap_or(0)).min(ISSUER_KNOWN_WITHIN);
+        let known = self.shared.presence.wait_enforced(epoch, patience).await;
         let issuing = IssuingKey { issuer, key };
         self.place.write_issuer(&cluster.name, &cluster_key, &issuing).map_err(HouseError::Keys)?;
         let not_after = issuing.issuer.certificate().not_after;
@@ -260,6 +312,26 @@ impl House {
     }
 }
 
+/// How long to wait for what is due at `due`.
+fn until(due: UnixTime, now: UnixTime) -> Duration {
+    let left = u64::try_from(due.secs_since(now)).unwrap_or(0);
+    Duration::from_secs(left.max(1)).min(LOOK_EVERY)
+}
+
+/// How long to wait after `failures` in a row, before the next try at replacing what ends at `end`.
+fn again(failures: u32, end: Option<UnixTime>, now: UnixTime, jitter: u8) -> Duration {
+    // Hurry ends with what is to be replaced: afterwards nothing is left that could run out.
+    let left = end.map(|end| end.secs_since(now)).filter(|left| *left > 0).unwrap_or(i64::MAX);
+    Duration::from_secs_f64(renewal::backoff_secs(failures, left, jitter))
+}
+
+/// When the issuer after `issuer` is to be made: an operator's certificate may live longer than nodes' do.
+fn issuer_due(issuer: &Issuer, settings: &Settings) -> UnixTime {
+    let longest = settings.lifetime_of(Role::Client).max(settings.lifetime_of(Role::Worker));
+    let ahead = ISSUER_AHEAD * i64::from(longest.secs());
+    UnixTime::from_secs(issuer.certificate().not_after.secs() - ahead)
+}
+
 fn due(leaf: &Certificate, jitter: u8) -> UnixTime {
     let issued_at = leaf.not_before.plus(certus_pki::defaults::BACKDATE);
     renewal::renew_at(issued_at, leaf.not_after, jitter)
@@ -284,6 +356,8 @@ pub(crate) enum HouseError {
     BadIdentity(BadIdentity),
     #[error("the manager has no identity")]
     NoIdentity,
+    #[error("a new issuer would end with the root, no later than the present one")]
+    RootEnds { root: UnixTime, present: UnixTime },
 }
 
 impl Explain for HouseError {
@@ -297,6 +371,11 @@ impl Explain for HouseError {
             HouseError::Key(error) => error.explain(),
             HouseError::BadIdentity(error) => error.explain(),
             HouseError::NoIdentity => Explanation::new(code::OWN_CERTIFICATE, self.to_string()),
+            HouseError::RootEnds { root, present } => {
+                Explanation::new(code::ISSUER_TOO_SHORT, self.to_string())
+                    .fact("root ends", root)
+                    .fact("present issuer ends", present)
+            }
         }
     }
 }

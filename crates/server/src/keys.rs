@@ -92,7 +92,22 @@ impl ManagerDir {
         let sealed = cluster_key.seal(Purpose::IssuerKey, cluster, &key_hash, &key);
         // The certificate last: it is what names the key that is read.
         self.put(&format!("{key_hash}.{ISSUER_KEY}"), &sealed.map_err(KeysError::Seal)?)?;
-        self.put(ISSUER, &issuing.issuer.certificate().der)
+        self.put(ISSUER, &issuing.issuer.certificate().der)?;
+        self.forget_issuers_but(&format!("{key_hash}.{ISSUER_KEY}"))
+    }
+
+    /// Removes the sealed keys of issuers that sign no more: a key that is not there cannot be stolen.
+    fn forget_issuers_but(&self, present: &str) -> Result<(), KeysError> {
+        let entries = fs::read_dir(&self.path).map_err(|error| KeysError::file("read", &self.path, error))?;
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.file_name();
+            let former = name.to_str().is_some_and(|name| name.ends_with(ISSUER_KEY) && name != present);
+            if former {
+                let path = entry.path();
+                fs::remove_file(&path).map_err(|error| KeysError::file("remove", &path, error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the address that the API listens on.

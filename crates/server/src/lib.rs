@@ -19,7 +19,7 @@ mod truth;
 pub mod replica;
 pub mod storage;
 
-pub use found::{FoundError, FoundOptions, Founded, OperatorIdentity, found};
+pub use found::{FoundError, FoundOptions, Founded, OperatorIdentity, found, found_keeping, refuse_founded};
 pub use keys::KeysError;
 pub use manager::{Manager, ManagerOptions, StartError, is_founded};
 pub use sealing::SealError;

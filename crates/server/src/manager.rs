@@ -9,10 +9,10 @@ use certus_node::files::{FileError, IdentityDir, NodeDir};
 use certus_node::metrics::Metrics;
 use certus_node::system_clock;
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{Accept, Role, Sha256, SpiffeId, code};
+use certus_pki::{Accept, Rejection, Role, Sha256, SpiffeId, code};
 use certus_tls::{
-    BadIdentity, ClientCertificate, Clock, Credentials, Identity, Publisher, Registry, Server, ServerOptions,
-    Snapshot,
+    BadIdentity, ClientCertificate, Clock, Credentials, Identity, NotPublished, Publisher, Registry, Server,
+    ServerOptions, Snapshot,
 };
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
@@ -90,7 +90,14 @@ impl Manager {
             metrics: metrics.clone(),
             place: place.clone(),
             files: opened.files,
+            taking_over: Arc::default(),
         };
+        if opened.slept {
+            info!("the manager's own certificate ended while it was off: it gives itself a new one");
+            house.wake().await.map_err(|failed| StartError::NotWoken(failed.explain()))?;
+            let usable = shared.publisher.current().check(shared.truth.now());
+            usable.map_err(StartError::Unusable)?;
+        }
         let tasks = TaskTracker::new();
         serve_admin(&dir, &house, &tasks).await?;
         tasks.spawn(serve_api(listener, shared.clone(), metrics));
@@ -164,6 +171,8 @@ struct Opened {
     issuing: crate::keys::IssuingKey,
     files: IdentityDir,
     pin: Sha256,
+    /// Whether its certificate ended while it was off.
+    slept: bool,
 }
 
 impl Opened {
@@ -186,8 +195,12 @@ impl Opened {
             };
             let own = Identity::new(&stored.key, stored.chain).map_err(StartError::Identity)?;
             let snapshot = Snapshot::new(Some(Arc::new(own)), Arc::new(bundle));
-            snapshot.check(truth.now()).map_err(StartError::Unusable)?;
-            return Ok(Opened { identity, snapshot, issuing, files, pin });
+            let slept = match snapshot.check(truth.now()) {
+                Ok(()) => false,
+                Err(NotPublished::Identity(Rejection::Expired { .. })) => true,
+                Err(unusable) => return Err(StartError::Unusable(unusable)),
+            };
+            return Ok(Opened { identity, snapshot, issuing, files, pin, slept });
         }
         Err(StartError::NoIdentity { path: dir.root().to_owned() })
     }
@@ -259,7 +272,10 @@ pub enum StartError {
     Identity(BadIdentity),
     /// The manager's certificate is not usable now.
     #[error("the manager's own certificate cannot be used")]
-    Unusable(#[source] certus_tls::NotPublished),
+    Unusable(#[source] NotPublished),
+    /// The manager's certificate ended while it was off, and it could not give itself a new one.
+    #[error("the manager's own certificate ended while it was off, and could not be renewed: {}", .0.message)]
+    NotWoken(Explanation),
     /// The address is not to be had.
     #[error("the API cannot listen on {address}")]
     Listen {
@@ -292,6 +308,11 @@ impl Explain for StartError {
             StartError::Unanswered(error) => error.explain(),
             StartError::Identity(error) => error.explain(),
             StartError::Unusable(error) => error.explain(),
+            StartError::NotWoken(why) => {
+                let mut told = why.clone();
+                told.message = self.to_string();
+                told
+            }
             StartError::Listen { address, error } => Explanation::new(code::LISTEN, self.to_string())
                 .fact("address", address)
                 .fact("because", error)

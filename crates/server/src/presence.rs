@@ -83,7 +83,8 @@ impl Presence {
             state.connected.remove(node);
             state.departed.insert(node.clone(), at);
             if state.departed.len() > DEPARTED_MAX {
-                state.departed.pop_first();
+                let oldest = state.departed.iter().min_by_key(|(_, at)| **at).map(|(node, _)| node.clone());
+                oldest.map(|node| state.departed.remove(&node));
             }
         }
         self.notify(state);
@@ -104,7 +105,7 @@ impl Presence {
     pub(crate) fn cut_here(&self, epoch: Epoch, cut: u32) {
         let mut state = self.lock();
         if let Some(commit) = state.commits.get_mut(&epoch).filter(|_| cut > 0) {
-            commit.cut += cut;
+            commit.cut = commit.cut.saturating_add(cut);
             commit.last_cut = Some(commit.at.elapsed());
         }
     }
@@ -118,7 +119,8 @@ impl Presence {
         for (_, commit) in state.commits.range_mut(..=enforced).filter(|(epoch, _)| **epoch > before) {
             let elapsed = commit.at.elapsed();
             commit.last_report = Some(elapsed);
-            commit.cut += cut;
+            // The number is the node's word: it must not overflow ours.
+            commit.cut = commit.cut.saturating_add(cut);
             if cut > 0 {
                 commit.last_cut = Some(elapsed);
             }
@@ -235,6 +237,17 @@ mod tests {
         presence.committed(ONE);
         let seen = presence.wait_enforced(ONE, Duration::from_secs(1)).await;
         assert_eq!(seen.pending, [node("a")]);
+    }
+
+    #[test]
+    fn i6_what_nodes_claim_overflows_nothing() {
+        let presence = Presence::new();
+        let streams = ["a", "b"].map(|id| presence.arrived(&node(id), AT, Epoch::default()));
+        presence.committed(ONE);
+        presence.reported(&node("a"), streams[0], ONE, u32::MAX);
+        presence.reported(&node("b"), streams[1], Epoch { generation: u64::MAX, revision: u64::MAX }, 7);
+        let seen = presence.enforcement(ONE);
+        assert_eq!((seen.enforced, seen.cut), (2, u32::MAX));
     }
 
     #[test]

@@ -59,6 +59,11 @@ impl Cluster {
 
     /// The same with leaves that live `leaf_lifetime`.
     pub async fn with_leaf_lifetime(leaf_lifetime: Lifetime) -> Cluster {
+        Cluster::with_lifetimes(leaf_lifetime, defaults::ISSUER_LIFETIME).await
+    }
+
+    /// The same with issuers that live `issuer_lifetime`.
+    pub async fn with_lifetimes(leaf_lifetime: Lifetime, issuer_lifetime: Lifetime) -> Cluster {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let data_dir = dir.path().join("m1");
         let parse = |id: &str| id.parse::<NodeId>().expect("a node id");
@@ -66,6 +71,7 @@ impl Cluster {
         let name = "prod".parse().expect("a cluster name");
         let mut options = FoundOptions::new(name, data_dir.clone(), any, parse("m1"), parse("cli-test"));
         options.leaf_lifetime = leaf_lifetime;
+        options.issuer_lifetime = issuer_lifetime;
         let Founded { operator, .. } = found(&options, system_clock()).await.expect("founding");
         let manager = Manager::start(ManagerOptions::new(data_dir)).await.expect("the manager starts");
         let address = manager.address();

@@ -129,6 +129,7 @@ impl Publisher {
         self.replace(|current| {
             let mut bundle = Bundle::clone(&current.bundle);
             bundle.apply(delta);
+            bundle.forget_ended((self.clock)());
             Snapshot::new(current.identity.clone(), Arc::new(bundle))
         })
     }

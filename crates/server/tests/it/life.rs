@@ -110,3 +110,79 @@ async fn two_managers_do_not_run_on_one_directory() {
     let error = certus_server::Manager::start(options).await.err().unwrap().explain();
     assert!(error.message.contains("another process"), "{error}");
 }
+
+/// A manager that is switched on after its certificate, or its issuer, ended: nobody else could help it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_slept_gives_itself_a_new_certificate() {
+    for (days, issuers) in [(91, 1), (200, 2), (400, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let id = |id: &str| id.parse().unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let data_dir = dir.path().join("m1");
+        let options = FoundOptions::new("prod".parse().unwrap(), data_dir.clone(), any, id("m1"), id("op"));
+        let now = certus_node::system_clock();
+        let then = now.clone();
+        found(&options, std::sync::Arc::new(move || then().minus(Lifetime::from_days(days))))
+            .await
+            .ok()
+            .unwrap();
+        for _ in 0..2 {
+            let manager = certus_server::Manager::start(ManagerOptions::new(data_dir.clone())).await;
+            let manager = manager.unwrap_or_else(|error| panic!("after {days} d: {}", error.explain()));
+            assert!(leaf_of(&manager.credentials()).not_after > now());
+            manager.credentials().current().check(now()).unwrap();
+            let trusted = manager.credentials().current().bundle().issuers().len();
+            assert_eq!(trusted, issuers, "after {days} d");
+            manager.shutdown().await.unwrap();
+        }
+    }
+}
+
+/// What a rollover of the issuer leaves behind for those who were away while it happened.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_away_while_the_issuer_changed_finds_back() {
+    let cluster = Cluster::with_lifetimes(Lifetime::from_secs(20), Lifetime::from_secs(60)).await;
+    let token = cluster.token(|request| request.uses = 2).await;
+    // The next issuer is made after a third of this one's life; what joins shortly before outlives that.
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    let node = cluster.try_worker("web-1", Some(token.clone())).await.unwrap();
+    let first = node.credentials().current().bundle().issuers().next().unwrap().key_hash;
+    node.shutdown().await;
+    let own = || cluster.manager().credentials().current().identity().unwrap().chain()[1].clone();
+    eventually("the manager's own certificate is of a new issuer", async || {
+        certus_pki::Certificate::from_der(&own()).unwrap().key_hash() != first
+    })
+    .await;
+    let node = match cluster.try_worker("web-1", None).await {
+        Ok(node) => node,
+        // The machine was so slow that its certificate ended.
+        Err(_) => cluster.try_worker("web-9", Some(token)).await.unwrap(),
+    };
+    eventually("it has heard of the new issuer", async || {
+        node.credentials().current().bundle().issuers().len() > 1
+    })
+    .await;
+    node.renew_now().await.unwrap();
+    let keys = std::fs::read_dir(cluster.data_dir("m1").join("manager")).unwrap();
+    let keys = keys.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().ends_with("issuer-key.sealed")
+    });
+    assert_eq!(keys.count(), 1, "the key of the issuer before is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founding_whose_operator_is_not_kept_did_not_happen() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = |id: &str| id.parse().unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let data_dir = dir.path().join("m1");
+    let options = FoundOptions::new("prod".parse().unwrap(), data_dir.clone(), any, id("m1"), id("op"));
+    let full = || certus_pki::Explanation::new(code::FILE, "the disk is full");
+    let clock = certus_node::system_clock();
+    let failed = certus_server::found_keeping(&options, clock.clone(), |_| Err(full())).await.err().unwrap();
+    assert_eq!(failed.explain().message, "the disk is full");
+    assert!(!certus_server::is_founded(&data_dir));
+    found(&options, clock).await.ok().unwrap();
+    assert!(certus_server::refuse_founded(&data_dir).is_err());
+}
