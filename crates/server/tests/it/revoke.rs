@@ -38,7 +38,10 @@ async fn i10_a_revoked_node_neither_renews_nor_comes_back_and_others_enforce_it(
     assert_eq!(one.credentials().current().bundle().revocations().len(), 1);
 
     let error = two.renew_now().await.err().unwrap().explain();
-    assert!([code::PEER_REJECTED_US, code::RENEWAL_BARRED, code::REVOKED, code::REMOVED].contains(&error.code), "{error}");
+    assert!(
+        [code::PEER_REJECTED_US, code::RENEWAL_BARRED, code::REVOKED, code::REMOVED].contains(&error.code),
+        "{error}"
+    );
     let again = cluster.token(|_| ()).await;
     let key = certus_pki::PrivateKey::generate(certus_pki::KeyType::P256).ok().unwrap();
     let (address, id) = (cluster.address().to_string(), "web-2".parse().unwrap());
@@ -49,7 +52,10 @@ async fn i10_a_revoked_node_neither_renews_nor_comes_back_and_others_enforce_it(
     cluster.stop_manager().await;
     cluster.start_manager().await;
     let error = two.renew_now().await.err().unwrap().explain();
-    assert!([code::PEER_REJECTED_US, code::RENEWAL_BARRED, code::REVOKED, code::REMOVED].contains(&error.code), "{error}");
+    assert!(
+        [code::PEER_REJECTED_US, code::RENEWAL_BARRED, code::REVOKED, code::REMOVED].contains(&error.code),
+        "{error}"
+    );
     let certs = cluster.certs().await;
     let gone = certs.iter().find(|cert| cert.node.ends_with("/web-2")).unwrap();
     assert_eq!(gone.reason, u32::from(Reason::KeyCompromise.number()));
@@ -77,7 +83,10 @@ async fn revoking_a_serial_bars_renewal_from_it() {
     let reply = revoke(&cluster, &serial).await;
     assert_eq!(reply.node, None);
     let error = node.renew_now().await.err().unwrap().explain();
-    assert!([code::PEER_REJECTED_US, code::RENEWAL_BARRED, code::REVOKED, code::REMOVED].contains(&error.code), "{error}");
+    assert!(
+        [code::PEER_REJECTED_US, code::RENEWAL_BARRED, code::REVOKED, code::REMOVED].contains(&error.code),
+        "{error}"
+    );
     let again = v1::RevokeRequest { name: serial, reason: 0 };
     let again = cluster.operator().api().cluster(async |mut c| c.revoke(again).await).await;
     assert_eq!(again.err().unwrap().explain().code, code::ALREADY_REVOKED);
