@@ -26,10 +26,12 @@ struct Report {
 }
 
 pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanation> {
+    let data_dir = init.data_dir.clone().unwrap_or_else(|| context.home.data_dir("manager"));
+    // The cluster before its operator: --force replaces an identity, and never a cluster.
+    certus_server::refuse_founded(&data_dir).map_err(|error| error.explain())?;
     if !init.force {
         context.home.refuse_replacing()?;
     }
-    let data_dir = init.data_dir.clone().unwrap_or_else(|| context.home.data_dir("manager"));
     let mut options = FoundOptions::new(
         init.name.clone(),
         data_dir.clone(),
@@ -41,15 +43,17 @@ pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanati
     options.issuer_lifetime = init.issuer_lifetime;
     options.root_key_type = init.root_key_type;
     options.key_type = init.key_type;
-    let founded = certus_server::found(&options, system_clock()).await.map_err(|error| error.explain())?;
-    keep(&context.home, &init.name, &founded, &dialable(init.listen))?;
+    let address = dialable(init.listen);
+    let keeping = |founded: &Founded| keep(&context.home, &init.name, founded, &address);
+    let founded = certus_server::found_keeping(&options, system_clock(), keeping).await;
+    let founded = founded.map_err(|error| error.explain())?;
 
     let report = Report {
         cluster: init.name.to_string(),
         root_key_hash: founded.root.to_string(),
         root_expires_at: founded.root_not_after.to_string(),
         manager: founded.manager.to_string(),
-        address: dialable(init.listen),
+        address: address.clone(),
         data_dir: data_dir.display().to_string(),
         operator: founded.operator.identity.to_string(),
         home: context.home.dir().display().to_string(),

@@ -184,6 +184,9 @@ fn what_is_there_is_not_founded_over() {
     let identity = init("m2", "home").failed(1, "CT-4101").stderr;
     assert!(identity.contains("spiffe://prod/client/cli-ann-") && identity.contains("--force"), "{identity}");
     assert!(!world.path("m2").join("manager").exists(), "it founded before it refused");
+    // The cluster comes first: with --force its operator's identity could be replaced.
+    let both = init("m1", "home").failed(1, "CT-4101").stderr;
+    assert!(both.contains("m1/manager exists") && !both.contains("--force"), "{both}");
     let data = init("m1", "other").failed(1, "CT-4101").stderr;
     assert!(data.contains("certus manager start"), "{data}");
     world.run(&["manager", "start", "--data-dir", "m3"]).failed(1, "CT-4102");
