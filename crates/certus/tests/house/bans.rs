@@ -110,13 +110,40 @@ const BANS: &[Ban] = &[
     },
 ];
 
+/// What signs certificates, or opens what does: never named where nodes are made of (I3).
+const SIGNS: &[Ban] = &[Ban {
+    rooms: &["node", "tls", "wire"],
+    words: &[
+        "sign_ca",
+        "sign_leaf",
+        "self_signed",
+        "Issuer::from_der",
+        "IssuingKey",
+        "SealingKey",
+        "root_key",
+        "issuer_key",
+        "issuing_key",
+    ],
+    instead: "ask a manager for a certificate; only server opens an issuer's key",
+    except: NEVER,
+}];
+
 /// Shipped lines that hold a banned word.
 pub(crate) fn broken(tree: &Tree) -> Vec<String> {
+    found(tree, BANS)
+}
+
+/// Shipped lines by which a node could sign for the cluster.
+pub(crate) fn signing_in_nodes(tree: &Tree) -> Vec<String> {
+    found(tree, SIGNS)
+}
+
+fn found(tree: &Tree, bans: &[Ban]) -> Vec<String> {
     let mut complaints = Vec::new();
     for file in tree.rust() {
         let Some(room) = file.room() else { continue };
         let holds = |ban: &&Ban| ban.rooms.is_empty() || ban.rooms.contains(&room);
-        for ban in BANS.iter().filter(holds).filter(|ban| !(ban.except)(file)) {
+        for ban in bans.iter().filter(holds).filter(|ban| !(ban.except)(file)) {
             for (number, line) in file.shipped_lines() {
                 for word in ban.words.iter().filter(|word| has_word(line, word)) {
                     let (path, instead) = (&file.path, ban.instead);

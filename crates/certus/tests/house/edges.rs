@@ -74,6 +74,31 @@ pub(crate) fn between_rooms() -> Vec<String> {
     complaints
 }
 
+/// Ways from `node` up to a room that holds a cluster's issuer keys, over whatever lies between (I3).
+/// Development edges do not count: tests start managers, what is shipped does not.
+pub(crate) fn from_node_to_issuer_keys() -> Vec<String> {
+    let edges = edges();
+    let shipped = |edge: &&Edge| edge.kind != "dev";
+    let mut ways = vec![vec!["node".to_owned()]];
+    let mut complaints = Vec::new();
+    while let Some(way) = ways.pop() {
+        let last = way.last().cloned().unwrap_or_default();
+        for edge in edges.iter().filter(shipped).filter(|edge| edge.from == last) {
+            let Some(room) = room_name(&edge.to) else { continue };
+            let longer = [&way[..], &[room.to_owned()]].concat();
+            if HOLDS_ISSUER_KEYS.contains(&room) {
+                complaints.push(format!("crates/node: leads to issuer keys by {}", longer.join(" -> ")));
+            } else if !way.iter().any(|passed| passed == room) {
+                ways.push(longer);
+            }
+        }
+    }
+    complaints
+}
+
+/// Rooms that sign for a cluster, or keep what signs for it.
+const HOLDS_ISSUER_KEYS: [&str; 3] = ["ca", "cadir", "server"];
+
 /// Foreign crates in rooms that must do without them, and `rcgen` outside the forge.
 pub(crate) fn foreign_crates() -> Vec<String> {
     let mut complaints = Vec::new();

@@ -39,6 +39,16 @@ fn i1_banned_calls_do_not_occur() {
 }
 
 #[test]
+fn i3_no_dependency_leads_from_a_node_to_an_issuers_key() {
+    report(edges::from_node_to_issuer_keys());
+}
+
+#[test]
+fn i3_nothing_that_nodes_are_made_of_can_sign_for_the_cluster() {
+    report(bans::signing_in_nodes(&Tree::read()));
+}
+
+#[test]
 fn every_file_opens_with_its_job() {
     report(files::without_module_doc(&Tree::read()));
 }
