@@ -39,6 +39,20 @@ impl Subtree {
         }
     }
 
+    /// Whether any name that `name` stands for is in the set: a wildcard stands for many.
+    fn meets(&self, name: &AltName) -> bool {
+        let below = |domain: &str, parent: &str| {
+            domain.strip_suffix(parent).is_some_and(|left| left.ends_with('.') && left.len() > 1)
+        };
+        let wildcard = match (self, name) {
+            (Subtree::Dns(domain), AltName::Dns(name)) => {
+                name.strip_prefix("*.").is_some_and(|parent| below(domain.trim_start_matches('.'), parent))
+            }
+            _ => false,
+        };
+        wildcard || self.contains(name) == Some(true)
+    }
+
     pub(crate) fn to_general_subtree(&self) -> Result<GeneralSubtree, der::Error> {
         let base = match self {
             Subtree::Dns(domain) => GeneralName::DnsName(Ia5String::new(domain)?),
@@ -231,7 +245,7 @@ impl NameConstraints {
     /// Whether a certificate below may carry `name`.
     pub fn check(&self, name: &AltName) -> Result<(), OutsideConstraints> {
         let outside = |expected: String| OutsideConstraints { name: name.to_string(), expected };
-        if let Some(set) = self.excluded.iter().find(|set| set.contains(name) == Some(true)) {
+        if let Some(set) = self.excluded.iter().find(|set| set.meets(name)) {
             return Err(outside(format!("a name outside {set}")));
         }
         let sets: Vec<(&Subtree, bool)> =

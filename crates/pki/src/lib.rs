@@ -20,6 +20,7 @@
 pub mod alt;
 pub mod bundle;
 pub mod cert;
+pub mod chain;
 pub mod code;
 pub mod constraints;
 pub mod crl;
@@ -46,6 +47,7 @@ pub mod verify;
 pub use alt::{AltName, Names};
 pub use bundle::{Bundle, Change, Delta, Directive, Epoch, IssuerRef, Root};
 pub use cert::Certificate;
+pub use chain::{ChainQuery, ChainRejection, VerifiedChain, verify_chain};
 pub use code::Code;
 pub use constraints::{NameConstraints, Subtree};
 pub use crl::{Crl, CrlPlan, RevokedCert};

@@ -82,6 +82,13 @@ impl Subject {
         attributes.find(|attribute| attribute.oid == text::COMMON_NAME).and_then(|a| text::value_of(&a.value))
     }
 
+    /// The e-mail addresses in it, an old place for them (RFC 5280 4.1.2.6).
+    pub(crate) fn email_addresses(&self) -> Vec<String> {
+        let relatives = self.relatives();
+        let attributes = relatives.iter().flat_map(SetOfVec::iter);
+        attributes.filter(|a| a.oid == text::EMAIL_ADDRESS).filter_map(|a| text::value_of(&a.value)).collect()
+    }
+
     /// The name of these attributes, first relative name first.
     fn of(relatives: Vec<Vec<(ObjectIdentifier, String)>>) -> Result<Subject, BadSubject> {
         let encoded = relatives

@@ -13,6 +13,7 @@ use crate::hash::{hex, unhex};
 use crate::name::shown;
 
 pub(super) const COMMON_NAME: ObjectIdentifier = rfc4519::COMMON_NAME;
+pub(super) const EMAIL_ADDRESS: ObjectIdentifier = rfc3280::EMAIL_ADDRESS;
 
 /// How an attribute's value is encoded.
 #[derive(Clone, Copy, PartialEq)]

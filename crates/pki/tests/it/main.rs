@@ -4,6 +4,7 @@
 mod away;
 mod defaults;
 mod issued;
+mod limbo;
 mod openssl;
 mod parsers;
 mod peers;
