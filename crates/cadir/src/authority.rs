@@ -100,7 +100,13 @@ impl CaDir {
         let made = Issuer::found(&plan, serial(), &key).map_err(|error| CaDirError::pki(&error))?;
         let certificate = made.certificate().clone();
         self.put(&mut change, &files, &certificate, &key, secrets)?;
-        change.record(Record::Authority(record(Role::Root, &certificate, certificate.key_hash(), &files, at)));
+        change.record(Record::Authority(record(
+            Role::Root,
+            &certificate,
+            certificate.key_hash(),
+            &files,
+            at,
+        )));
         let mut all = vec![MadeAuthority { certificate, files, shortened: false }];
         if let Some(issuer) = issuer {
             all.push(self.sign_issuer(&mut change, 1, issuer, (&made, &key), secrets, at, serial)?);
@@ -162,7 +168,8 @@ impl CaDir {
         for (_, files) in issuers.iter().rev() {
             let mut chain = self.certificates(&files.cert)?;
             chain.extend(self.bridge()?);
-            let certificate = chain.first().ok_or_else(|| CaDirError::NoCa { path: self.file(&files.cert) })?;
+            let certificate =
+                chain.first().ok_or_else(|| CaDirError::NoCa { path: self.file(&files.cert) })?;
             if certificate.not_after < at {
                 why.push(format!("{}: ended {}", files.cert, certificate.not_after.relative_to(at)));
             } else if !self.has(&files.key) {

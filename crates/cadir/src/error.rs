@@ -71,12 +71,6 @@ pub enum CaDirError {
         /// Where it should be.
         path: PathBuf,
     },
-    /// The key is encrypted and no passphrase was given.
-    #[error("{} is encrypted, and no passphrase was given", path.display())]
-    Passphrase {
-        /// The key's file.
-        path: PathBuf,
-    },
     /// No issuer that is valid and whose key is there.
     #[error("nothing in {} can sign now", path.display())]
     NoIssuer {
@@ -157,9 +151,6 @@ impl Explain for CaDirError {
             CaDirError::Newer { came, .. } => told(code::LEDGER).halves("format 1", format!("format {came}")),
             CaDirError::KeyAbsent { .. } => told(code::CA_KEY_ABSENT)
                 .hint("bring the key back for this one command, or name it with --ca-key FILE"),
-            CaDirError::Passphrase { .. } => {
-                told(code::CA_KEY_ABSENT).hint("--passphrase-file FILE, or - for standard input")
-            }
             CaDirError::NoIssuer { why, .. } => {
                 let all = why.iter().fold(told(code::CA_KEY_ABSENT), |told, why| told.fact("not", why));
                 all.hint("certus ca add-issuer makes the next issuer; it needs the root's key")

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use certus_pki::{
-    CertPlan, Certificate, KeyType, Lifetime, Names, PrivateKey, PublicKey, Serial, Signer, Subject, UnixTime,
-    Usage, Validity,
+    CertPlan, Certificate, KeyType, Lifetime, Names, PrivateKey, PublicKey, Serial, Signer, Subject,
+    UnixTime, Usage, Validity,
 };
 
 use crate::authority::{Signing, generate};

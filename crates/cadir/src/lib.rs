@@ -14,12 +14,16 @@ mod issue;
 mod keys;
 mod layout;
 mod ledger;
+mod lists;
+mod rotate;
 
 pub use account::{Account, Standing};
 pub use authority::{MadeAuthority, NewAuthority, Signing};
 pub use dir::{Access, CaDir, FILE_BYTES_MAX};
 pub use error::CaDirError;
 pub use issue::{Existing, LeafKey, MadeLeaf, NewLeaf, Place};
-pub use keys::{Secrets, is_encrypted};
+pub use keys::Secrets;
 pub use layout::{BadWord, LEDGER, Layout, Pair, Role};
 pub use ledger::{Issued, Phase, Record, Revoked};
+pub use lists::MadeList;
+pub use rotate::NextRoot;

@@ -3,10 +3,14 @@
 //! Parsing only; what a verb does stands in `verbs`.
 
 mod alias;
+mod ca;
 mod cert;
+mod cert_files;
 mod cluster;
 mod config;
 mod dev;
+mod files;
+mod key;
 mod node;
 mod token;
 
@@ -17,10 +21,14 @@ use certus_pki::{Explanation, JoinToken, code};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub(crate) use ca::{AddIssuer, CaInit, CaVerb};
 pub(crate) use cert::{CertVerb, Info, List, Revoke, Rotate};
+pub(crate) use cert_files::{CertCheck, For, Issue};
 pub(crate) use cluster::{ClusterVerb, Init};
 pub(crate) use config::{Check, ConfigVerb};
 pub(crate) use dev::Dev;
+pub(crate) use files::{Lives, Names, Signs};
+pub(crate) use key::{ChangePassphrase, KeyInspect, KeyNew, KeyVerb};
 pub(crate) use node::{NodeRole, NodeVerb, Start};
 pub(crate) use token::{Create, TokenRole, TokenVerb};
 
@@ -41,12 +49,17 @@ Identities for every process, and mutually authenticated connections between the
 Does something keep running that signs?
   yes           certus cluster init --name prod   a cluster that is its own CA
   only trying   certus dev                        a live cluster on this machine, nothing kept
-  no            certificates as files, without a server, do not exist yet";
+  no            certus tls init --hosts host-a      a CA and certificates, as files";
 
 const AFTER_HELP: &str = "\
 Same as:
   certus worker start     certus node start --role worker
   certus manager start    certus node start --role manager
+  certus tls init         certus ca init --preset fleet
+  certus cert ca          certus ca init --preset mesh
+  certus cert agent       certus cert issue --role agent
+  certus ca create-intermediate, create-server-cert, create-client-cert, sign, revoke, check-expiry
+                          certus ca add-issuer, cert issue --role …, cert sign, cert revoke, cert check
 
 Exit codes: 0 done, 1 failed, 2 the command was wrong, 3 a check found problems.
 Results go to standard output, everything else to standard error.";
@@ -93,6 +106,9 @@ pub(crate) enum LogForm {
 /// The nouns.
 #[derive(Subcommand)]
 pub(crate) enum Noun {
+    /// A CA in files: make it, look at it
+    #[command(subcommand, arg_required_else_help = true)]
+    Ca(CaVerb),
     /// A cluster that is its own CA: found it, look at it
     #[command(subcommand, arg_required_else_help = true)]
     Cluster(ClusterVerb),
@@ -102,9 +118,12 @@ pub(crate) enum Noun {
     /// What admits a node
     #[command(subcommand, arg_required_else_help = true)]
     Token(TokenVerb),
-    /// Certificates: list, explain, rotate, revoke
+    /// Certificates: issue, list, explain, check, rotate, revoke
     #[command(subcommand, arg_required_else_help = true)]
     Cert(CertVerb),
+    /// Private keys: make, inspect, encrypt
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(KeyVerb),
     /// The configuration of a node
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigVerb),

@@ -74,6 +74,14 @@ impl Terminal {
         if self.json { self.data(value) } else { self.result(&text()) }
     }
 
+    /// A file's content instead of a file: to standard output, as it is.
+    pub(crate) fn bytes(self, content: &[u8]) -> Result<(), Explanation> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(content).and_then(|()| out.flush()).map_err(|error| {
+            Explanation::new(code::FILE, "cannot write to standard output").fact("the system says", error)
+        })
+    }
+
     /// Talk: what is going on, for people.
     pub(crate) fn say(self, text: &str) {
         to_stderr(text);

@@ -1,6 +1,12 @@
 //! One verb a file; this one only leads to them.
 
+mod ca_add_issuer;
+mod ca_bundle;
+mod ca_init;
+mod ca_status;
+mod cert_check;
 mod cert_info;
+mod cert_issue;
 mod cert_list;
 mod cert_revoke;
 mod cert_rotate;
@@ -9,8 +15,14 @@ pub(crate) mod cluster_init;
 mod cluster_status;
 mod config_check;
 mod context;
+mod key_change_passphrase;
+mod key_inspect;
+mod key_new;
+mod ledger_list;
+mod ledger_revoke;
 mod node_list;
 mod node_start;
+mod offline;
 mod show;
 mod token_create;
 mod token_list;
@@ -18,7 +30,7 @@ mod token_revoke;
 
 use certus_pki::Explanation;
 
-use crate::args::{CertVerb, Cli, ClusterVerb, ConfigVerb, NodeVerb, Noun, TokenVerb};
+use crate::args::{CaVerb, CertVerb, Cli, ClusterVerb, ConfigVerb, KeyVerb, NodeVerb, Noun, TokenVerb};
 use crate::log::{self, Who};
 use crate::terminal::{Exit, Terminal};
 
@@ -30,6 +42,10 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
     log::start(who(&cli.noun), cli.global.log);
     let context = Context::new(cli.global, terminal)?;
     match cli.noun {
+        Noun::Ca(CaVerb::Init(init)) => ca_init::run(&context, *init).await,
+        Noun::Ca(CaVerb::AddIssuer(add)) => ca_add_issuer::run(&context, add).await,
+        Noun::Ca(CaVerb::Status(signs)) => ca_status::run(&context, signs).await,
+        Noun::Ca(CaVerb::Bundle(signs)) => ca_bundle::run(&context, signs).await,
         Noun::Cluster(ClusterVerb::Init(init)) => cluster_init::run(&context, init).await,
         Noun::Cluster(ClusterVerb::Status) => cluster_status::run(&context).await,
         Noun::Cluster(ClusterVerb::Bundle) => cluster_bundle::run(&context).await,
@@ -38,10 +54,19 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Token(TokenVerb::Create(create)) => token_create::run(&context, create).await,
         Noun::Token(TokenVerb::List) => token_list::run(&context).await,
         Noun::Token(TokenVerb::Revoke { id }) => token_revoke::run(&context, id).await,
+        Noun::Cert(CertVerb::Issue(issue)) => cert_issue::run(&context, *issue).await,
+        Noun::Cert(CertVerb::Check(check)) => cert_check::run(&context, check).await,
+        Noun::Cert(CertVerb::List(list)) if context.is_offline(&list.signs) => ledger_list::run(&context, &list),
+        Noun::Cert(CertVerb::Revoke(revoke)) if context.is_offline(&revoke.signs) => {
+            ledger_revoke::run(&context, &revoke)
+        }
         Noun::Cert(CertVerb::List(list)) => cert_list::run(&context, list).await,
         Noun::Cert(CertVerb::Info(info)) => cert_info::run(&context, info).await,
         Noun::Cert(CertVerb::Revoke(revoke)) => cert_revoke::run(&context, revoke).await,
         Noun::Cert(CertVerb::Rotate(rotate)) => cert_rotate::run(&context, rotate).await,
+        Noun::Key(KeyVerb::New(new)) => key_new::run(&context, new).await,
+        Noun::Key(KeyVerb::Inspect(inspect)) => key_inspect::run(&context, inspect).await,
+        Noun::Key(KeyVerb::ChangePassphrase(change)) => key_change_passphrase::run(&context, change).await,
         Noun::Config(ConfigVerb::Check(check)) => config_check::run(&context, &check),
         Noun::Dev(dev) => crate::dev::run(&context, dev).await,
     }

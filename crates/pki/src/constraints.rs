@@ -7,11 +7,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use der::Decode;
 use der::asn1::{Ia5String, OctetString};
 use x509_cert::ext::pkix::constraints::name::{GeneralSubtree, NameConstraints as Extension};
 use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::alt::{AltName, BadAltName, ip_of};
+use crate::cert::{BadCertificate, Certificate};
 use crate::name::shown;
 
 /// A set of names: a DNS domain with everything below it, a range of addresses, or e-mail addresses.
@@ -215,6 +217,14 @@ impl NameConstraints {
     /// No constraint.
     pub const fn none() -> NameConstraints {
         NameConstraints { permitted: Vec::new(), excluded: Vec::new() }
+    }
+
+    /// What a CA's certificate says of names of the kinds that are understood here.
+    pub fn of(ca: &Certificate) -> Result<NameConstraints, BadCertificate> {
+        let malformed = |error: der::Error| BadCertificate::Malformed { why: error.to_string() };
+        let parsed = x509_cert::Certificate::from_der(&ca.der).map_err(malformed)?;
+        let stated = parsed.tbs_certificate().get_extension::<Extension>().map_err(malformed)?;
+        Ok(stated.map_or_else(NameConstraints::none, |(_, stated)| NameConstraints::from_extension(&stated)))
     }
 
     /// Whether nothing is constrained.

@@ -6,6 +6,16 @@ use std::ffi::OsString;
 pub(super) const ALIASES: &[(&[&str], &[&str])] = &[
     (&["worker", "start"], &["node", "start", "--role", "worker"]),
     (&["manager", "start"], &["node", "start", "--role", "manager"]),
+    (&["tls", "init"], &["ca", "init", "--preset", "fleet"]),
+    (&["cert", "ca"], &["ca", "init", "--preset", "mesh"]),
+    (&["cert", "agent"], &["cert", "issue", "--role", "agent"]),
+    (&["ca", "create-intermediate"], &["ca", "add-issuer"]),
+    (&["ca", "create-server-cert"], &["cert", "issue", "--role", "server"]),
+    (&["ca", "create-client-cert"], &["cert", "issue", "--role", "client"]),
+    (&["ca", "revoke"], &["cert", "revoke"]),
+    (&["ca", "check-expiry"], &["cert", "check"]),
+    (&["cert", "needs-renewal"], &["cert", "check", "--due"]),
+    (&["tls", "--help"], &["ca", "init", "--help"]),
     (&["worker", "--help"], &["node", "start", "--help"]),
     (&["manager", "--help"], &["node", "start", "--help"]),
 ];

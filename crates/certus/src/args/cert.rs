@@ -3,9 +3,16 @@
 use certus_pki::{Lifetime, Reason};
 use clap::{Args, Subcommand};
 
+use super::cert_files::{CertCheck, Issue};
+use super::files::Signs;
+
 /// What can be done with certificates.
 #[derive(Subcommand)]
 pub(crate) enum CertVerb {
+    /// Issue a certificate with a new key, from a CA in files
+    Issue(Box<Issue>),
+    /// What ends soon: in a CA directory, in files, on servers
+    Check(CertCheck),
     /// What has been issued, and how it is
     List(List),
     /// What a certificate says, in words
@@ -23,8 +30,14 @@ pub(crate) enum CertVerb {
   certus cert list --expiring 30d
   certus cert list --node web-1 --all
       also those that were replaced, revoked, or have ended
-  certus cert list --json | jq -r '.certificates[].serial'")]
+  certus cert list --json | jq -r '.certificates[].serial'
+  certus cert list --ca certs
+      what a CA in files issued
+
+With --ca DIR (or CERTUS_CA) the list is that of a CA directory; no manager is asked.")]
 pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) signs: Signs,
     /// Only those of one node: an id, or ROLE/ID
     #[arg(long, value_name = "NODE")]
     pub(crate) node: Option<String>,
@@ -60,10 +73,14 @@ pub(crate) struct Info {
   certus cert revoke web-2 --reason key-compromise --wait
       all certificates of web-2; returns when connected nodes refuse them
   certus cert revoke 7c01f0…e9 --reason superseded
+  certus cert revoke host-a --ca certs && certus ca crl --ca certs
+      from a CA in files: a name, a file or a serial; peers learn of it by the revocation list
 
 Reasons: unspecified, key-compromise, affiliation-changed, superseded,
 cessation-of-operation, privilege-withdrawn (RFC 5280 5.3.1)")]
 pub(crate) struct Revoke {
+    #[command(flatten)]
+    pub(crate) signs: Signs,
     /// A node's id, ROLE/ID, or a serial
     #[arg(value_name = "NODE|SERIAL")]
     pub(crate) object: String,

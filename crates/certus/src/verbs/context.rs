@@ -2,7 +2,7 @@
 
 use certus_pki::{Explanation, code};
 
-use crate::args::Global;
+use crate::args::{Global, Signs};
 use crate::home::Home;
 use crate::managers::Managers;
 use crate::terminal::Terminal;
@@ -28,6 +28,11 @@ impl Context {
             }
         }
         Ok(Context { terminal, home, global })
+    }
+
+    /// Whether a CA in files is meant: one is named, and no manager is.
+    pub(crate) fn is_offline(&self, signs: &Signs) -> bool {
+        signs.ca.is_some() && self.global.manager.is_empty()
     }
 
     /// The managers, to be dialed with this user's identity.
