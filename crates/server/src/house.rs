@@ -259,9 +259,13 @@ impl House {
         let tag = format!("issuer {}", self.shared.identity.id);
         let present = self.shared.issuing().issuer.certificate().not_after;
         let mut validity = Validity::starting(now, cluster.settings.issuer_lifetime);
-        validity.not_after = validity.not_after.min(root.certificate().not_after);
-        if validity.not_after <= present.plus(cluster.settings.leaf_lifetime) {
-            return Err(HouseError::RootEnds { root: root.certificate().not_after, present });
+        let root_ends = root.certificate().not_after;
+        if validity.not_after > root_ends {
+            validity.not_after = root_ends;
+            // One that ends with the root is not made over and over for the sake of seconds.
+            if root_ends <= present.plus(cluster.settings.leaf_lifetime) {
+                return Err(HouseError::RootEnds { root: root_ends, present });
+            }
         }
         let plan = CaPlan::issuer(&cluster.name, &tag, validity);
         let serial = fresh_serial().map_err(HouseError::Keys)?;

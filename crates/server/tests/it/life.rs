@@ -138,6 +138,28 @@ async fn a_manager_that_slept_gives_itself_a_new_certificate() {
     }
 }
 
+/// Certificates of ten seconds under issuers of thirty, for two lives of an issuer: nothing runs out.
+#[tokio::test(flavor = "multi_thread")]
+async fn issuers_follow_each_other_without_a_gap() {
+    let cluster = Cluster::with_lifetimes(Lifetime::from_secs(10), Lifetime::from_secs(30)).await;
+    let node = cluster.worker("web-1").await;
+    let mut seen = std::collections::BTreeSet::new();
+    let begin = std::time::Instant::now();
+    while begin.elapsed() < Duration::from_secs(45) {
+        for credentials in [node.credentials(), cluster.manager().credentials()] {
+            let now = certus_node::system_clock()();
+            credentials.current().check(now).unwrap_or_else(|error| panic!("{}", error.explain()));
+        }
+        let issuer = node.credentials().current().identity().unwrap().chain()[1].clone();
+        seen.insert(certus_pki::Certificate::from_der(&issuer).unwrap().key_hash());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(seen.len() >= 3, "the node's certificates came from {} issuers", seen.len());
+    let trusted = node.credentials().current().bundle().issuers().len();
+    assert!(trusted <= 4, "{trusted} issuers are trusted: those that ended are not forgotten");
+    assert_eq!(node.metrics().renewals().1, 0, "none failed");
+}
+
 /// What a rollover of the issuer leaves behind for those who were away while it happened.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_away_while_the_issuer_changed_finds_back() {
