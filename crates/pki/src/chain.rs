@@ -10,6 +10,7 @@ use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, ExtendedKeyUsageValidator, Ke
 use crate::alt::AltName;
 use crate::cert::Certificate;
 use crate::crl::Crl;
+use crate::key::Signer;
 use crate::time::UnixTime;
 use crate::verify::Purpose;
 
@@ -109,6 +110,28 @@ pub fn verify_chain(leaf: &[u8], query: &ChainQuery<'_>) -> Result<VerifiedChain
     let path: Vec<Certificate> = path.iter().map(|view| view.cert.clone()).collect();
     let not_after = path.iter().map(|certificate| certificate.not_after).min().unwrap_or(leaf.cert.not_after);
     Ok(VerifiedChain { path, not_after })
+}
+
+/// Whether a key and the chain that goes with it can be used at `now`: the key is the first certificate's,
+/// and the rest leads to one of `roots`. What a server or client checks before it loads them.
+///
+/// # Errors
+/// [`ChainRejection::WrongKey`], and those of [`verify_chain`].
+pub fn validate(
+    chain: &[Certificate],
+    key: &dyn Signer,
+    roots: &[Certificate],
+    now: UnixTime,
+) -> Result<VerifiedChain, ChainRejection> {
+    let (leaf, between) = chain.split_first().ok_or(ChainRejection::Empty)?;
+    if leaf.public_key != *key.public_key() {
+        let (expected, came) = (leaf.key_hash(), key.public_key().hash());
+        return Err(ChainRejection::WrongKey { expected, came });
+    }
+    let roots: Vec<&[u8]> = roots.iter().map(|root| root.der.as_slice()).collect();
+    let between: Vec<&[u8]> = between.iter().map(|above| above.der.as_slice()).collect();
+    let query = ChainQuery { intermediates: &between, ..ChainQuery::at(now, &roots) };
+    verify_chain(&leaf.der, &query)
 }
 
 /// Whether webpki implements all that decides over this path. It does not know CAs in the place of a

@@ -2,6 +2,7 @@
 //!
 //! No clock, no chance: the run loop supplies both.
 
+use crate::cert::Certificate;
 use crate::defaults::{BACKOFF_FIRST, BACKOFF_MAX, RENEW_AT_PERMILLE, RENEW_JITTER_PERMILLE};
 use crate::time::UnixTime;
 
@@ -13,6 +14,16 @@ pub fn renew_at(issued_at: UnixTime, not_after: UnixTime, jitter: u8) -> UnixTim
     let due = life * i64::from(RENEW_AT_PERMILLE) / 1000;
     let window = life * i64::from(RENEW_JITTER_PERMILLE) / 1000;
     UnixTime::from_secs(issued_at.secs() + due - window * i64::from(jitter) / 255)
+}
+
+/// Whether `share_permille` thousandths of a certificate's life have passed at `now`: what a program with
+/// certificates in files asks before it makes the next ones. Two thirds are [`RENEW_AT_PERMILLE`].
+///
+/// The five minutes by which a beginning is back-dated count as life; they matter to none but tests.
+pub fn needs_rotation(certificate: &Certificate, now: UnixTime, share_permille: u32) -> bool {
+    let life = certificate.not_after.secs_since(certificate.not_before).max(0);
+    let gone = now.secs_since(certificate.not_before);
+    gone >= life / 1000 * i64::from(share_permille.min(1000))
 }
 
 /// The moment after which a renewal that has not happened is worth a warning: the last third.

@@ -5,6 +5,7 @@ use crate::cert::BadCertificate;
 use crate::code;
 use crate::crl::BadCrl;
 use crate::explain::{Explain, Explanation};
+use crate::hash::Sha256;
 use crate::revoke::Reason;
 use crate::serial::Serial;
 use crate::time::UnixTime;
@@ -165,6 +166,17 @@ pub enum ChainRejection {
         #[source]
         error: BadCertificate,
     },
+    /// A chain of nothing.
+    #[error("the chain holds no certificate")]
+    Empty,
+    /// The key does not belong to the certificate.
+    #[error("the key does not fit the certificate")]
+    WrongKey {
+        /// The certificate's key.
+        expected: Sha256,
+        /// The key that came.
+        came: Sha256,
+    },
     /// More certificates or names than are looked at.
     #[error("{came} were given, at most {max} are looked at")]
     TooMany {
@@ -257,6 +269,8 @@ impl Explain for ChainRejection {
             ChainRejection::TooMany { came, max } => {
                 new(code::OUT_OF_BOUNDS).halves(format!("at most {max}"), came)
             }
+            ChainRejection::Empty => new(code::NO_CERTIFICATE).halves("a certificate", "none"),
+            ChainRejection::WrongKey { expected, came } => new(code::KEY_MISMATCH).halves(expected, came),
             ChainRejection::TooMuchWork => new(code::OUT_OF_BOUNDS),
             ChainRejection::Path { why } => {
                 new(code::MALFORMED_CERTIFICATE).halves("a chain valid by RFC 5280 6", why)

@@ -5,6 +5,7 @@ mod away;
 mod defaults;
 mod issued;
 mod limbo;
+mod offline;
 mod openssl;
 mod parsers;
 mod peers;
