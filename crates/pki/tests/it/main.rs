@@ -3,6 +3,7 @@
 
 mod away;
 mod defaults;
+mod foreign;
 mod issued;
 mod limbo;
 mod offline;
