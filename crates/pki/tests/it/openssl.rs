@@ -13,14 +13,19 @@ impl Openssl {
     /// The program, or nothing and a word about it; `CERTUS_REQUIRE_INTEROP=1` makes its absence a failure.
     pub(crate) fn find(test: &str) -> Option<Openssl> {
         if Command::new("openssl").arg("version").output().is_err() {
-            let required = std::env::var_os("CERTUS_REQUIRE_INTEROP").is_some_and(|value| value == "1");
-            assert!(!required, "CERTUS_REQUIRE_INTEROP=1, and there is no openssl on the path");
-            eprintln!("SKIPPED {test}: there is no openssl on the path");
+            Openssl::skip(test, "openssl");
             return None;
         }
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("pki-{test}"));
         std::fs::create_dir_all(&directory).unwrap();
         Some(Openssl { directory })
+    }
+
+    /// Says that a test skips for want of a program, or fails where none may.
+    pub(crate) fn skip(test: &str, program: &str) {
+        let required = std::env::var_os("CERTUS_REQUIRE_INTEROP").is_some_and(|value| value == "1");
+        assert!(!required, "CERTUS_REQUIRE_INTEROP=1, and there is no {program} on the path");
+        eprintln!("SKIPPED {test}: there is no {program} on the path");
     }
 
     /// Runs it in the test's directory and returns what it printed; it must succeed.
@@ -33,8 +38,12 @@ impl Openssl {
 
     /// Runs it in the test's directory: whether it succeeded, and what it printed.
     pub(crate) fn ask(&self, arguments: &[&str], files: &[&str]) -> (bool, String) {
-        let mut command = Command::new("openssl");
-        let output = command.current_dir(&self.directory).args(arguments).args(files).output().unwrap();
+        self.ask_program("openssl", &[arguments, files].concat())
+    }
+
+    /// Runs another program there.
+    pub(crate) fn ask_program(&self, program: &str, arguments: &[&str]) -> (bool, String) {
+        let output = Command::new(program).current_dir(&self.directory).args(arguments).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
