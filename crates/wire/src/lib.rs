@@ -18,6 +18,21 @@ pub mod v1 {
     tonic::include_proto!("certus.v1");
 }
 
+/// A token's secret is in it, and is not shown (I7).
+impl std::fmt::Debug for v1::JoinRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (role, id) = (&self.role, &self.id);
+        f.debug_struct("JoinRequest").field("role", role).field("id", id).finish_non_exhaustive()
+    }
+}
+
+/// A token is in it, and is not shown (I7).
+impl std::fmt::Debug for v1::CreateTokenReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreateTokenReply").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
 /// Messages larger than this are refused: a bundle of 100,000 revocations has about 10 MB.
 pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
@@ -44,6 +59,22 @@ pub const CALLS: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::v1;
+
+    #[test]
+    fn i7_messages_do_not_show_the_secrets_they_carry() {
+        let secret = vec![0xab; 16];
+        let join = v1::JoinRequest {
+            secret: secret.clone(),
+            role: "worker".into(),
+            id: "web-1".into(),
+            csr: vec![],
+        };
+        let shown = format!("{join:?} {:?}", v1::CreateTokenReply { token: "abab".into(), expires_at: 7 });
+        assert!(shown.contains("web-1") && shown.contains('7'), "{shown}");
+        assert!(!shown.contains("171") && !shown.contains("ab"), "{shown}");
+    }
+
     /// The list of calls is written by hand, the protocol is the truth.
     #[test]
     fn calls_are_those_of_the_protocol() {

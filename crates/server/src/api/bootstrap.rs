@@ -6,6 +6,7 @@ use certus_ca::JoinAsk;
 use certus_wire::v1;
 use tonic::{Request, Response, Status};
 use tracing::info;
+use zeroize::Zeroize;
 
 use super::{Caller, refuse};
 use crate::shared::Shared;
@@ -27,8 +28,10 @@ impl v1::bootstrap_server::Bootstrap for Bootstrap {
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::Credentials>, Status> {
         let caller = request.extensions().get::<Caller>();
         let from = caller.map(|caller| caller.address.to_string()).unwrap_or_default();
-        let request = request.into_inner();
-        let ask = read(&request).map_err(|error| refuse(&error))?;
+        let mut request = request.into_inner();
+        let ask = read(&request);
+        request.secret.zeroize();
+        let ask = ask.map_err(|error| refuse(&error))?;
         let token = certus_pki::TokenId::from(ask.secret_hash);
         let (id, role) = (ask.id.clone(), ask.role);
         match self.shared.join(ask).await {
