@@ -122,7 +122,7 @@ impl FromStr for Subject {
         if written.len() > Subject::BYTES_MAX {
             return Err(BadSubject::TooLong { bytes: written.len() });
         }
-        if written.trim().is_empty() {
+        if written.trim_matches(' ').is_empty() {
             return Ok(Subject::empty());
         }
         let mut relatives = Vec::new();

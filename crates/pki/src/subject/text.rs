@@ -77,7 +77,7 @@ pub(super) fn parse(part: &str) -> Result<AttributeTypeAndValue, BadSubject> {
         None => return Err(BadSubject::Type { came: shown(word) }),
     };
     // RFC 4514 §2.4: a value that is not text is its BER in hexadecimal.
-    if let Some(digits) = value.trim().strip_prefix('#') {
+    if let Some(digits) = value.trim_matches(' ').strip_prefix('#') {
         let value = unhex(digits).and_then(|der| Any::from_der(&der).ok()).ok_or_else(bad)?;
         return Ok(AttributeTypeAndValue { oid, value });
     }
@@ -127,7 +127,7 @@ pub(super) fn attribute(oid: ObjectIdentifier, value: &str) -> Result<AttributeT
 fn unescaped(value: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut kept = 0;
-    let mut rest = value.trim_start().chars();
+    let mut rest = value.trim_start_matches(' ').chars();
     while let Some(c) = rest.next() {
         if c != '\\' {
             bytes.extend(c.encode_utf8(&mut [0; 4]).bytes());

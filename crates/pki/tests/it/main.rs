@@ -12,5 +12,6 @@ mod parsers;
 mod peers;
 mod plans;
 mod requests;
+mod readers;
 mod secrets;
 mod world;
