@@ -8,6 +8,7 @@ mod cert;
 mod cert_files;
 mod cluster;
 mod config;
+mod csr;
 mod dev;
 mod files;
 mod key;
@@ -21,13 +22,14 @@ use certus_pki::{Explanation, JoinToken, code};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-pub(crate) use ca::{AddIssuer, CaInit, CaVerb};
+pub(crate) use ca::{AddIssuer, CaCrl, CaInit, CaRotate, CaVerb};
 pub(crate) use cert::{CertVerb, Info, List, Revoke, Rotate};
-pub(crate) use cert_files::{CertCheck, For, Issue};
+pub(crate) use cert_files::{CertCheck, Export, For, Issue, Side, Sign, Verify};
 pub(crate) use cluster::{ClusterVerb, Init};
 pub(crate) use config::{Check, ConfigVerb};
+pub(crate) use csr::{CsrInfo, CsrNew, CsrVerb};
 pub(crate) use dev::Dev;
-pub(crate) use files::{Lives, Names, Signs};
+pub(crate) use files::Signs;
 pub(crate) use key::{ChangePassphrase, KeyInspect, KeyNew, KeyVerb};
 pub(crate) use node::{NodeRole, NodeVerb, Start};
 pub(crate) use token::{Create, TokenRole, TokenVerb};
@@ -124,6 +126,9 @@ pub(crate) enum Noun {
     /// Private keys: make, inspect, encrypt
     #[command(subcommand, arg_required_else_help = true)]
     Key(KeyVerb),
+    /// Certificate requests: make, look at
+    #[command(subcommand, arg_required_else_help = true)]
+    Csr(CsrVerb),
     /// The configuration of a node
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigVerb),

@@ -24,8 +24,9 @@ impl Host {
     pub(crate) fn parse(text: &str) -> Result<Host, Explanation> {
         let text = text.trim();
         let (name, others) = text.split_once('=').unwrap_or((text, ""));
-        Host::of(name, others.split('+').filter(|other| !other.is_empty()))
-            .map_err(|told| told.fact("host", text).hint("NAME, NAME=IP, NAME=IP+OTHER-NAME, an IP, or [IPv6]"))
+        Host::of(name, others.split('+').filter(|other| !other.is_empty())).map_err(|told| {
+            told.fact("host", text).hint("NAME, NAME=IP, NAME=IP+OTHER-NAME, an IP, or [IPv6]")
+        })
     }
 
     fn of<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Result<Host, Explanation> {
@@ -85,7 +86,8 @@ fn from_yaml(text: &str) -> Result<Vec<Host>, Explanation> {
     let file: File = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
         let message = error.without_snippet().to_string();
-        let message = message.lines().next().unwrap_or_default().split(" at line ").next().unwrap_or_default();
+        let message =
+            message.lines().next().unwrap_or_default().split(" at line ").next().unwrap_or_default();
         let message = message.strip_prefix("error: ").unwrap_or(message).trim_end_matches(['.', ':']);
         Explanation::new(code::CONFIGURATION, format!("the hosts file is not understood: {message}"))
             .fact("line", line)

@@ -49,7 +49,8 @@ async fn look(address: &str) -> Result<Served, Explanation> {
     let asked = Arc::new(Asked::default());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let failed = |error: &dyn std::fmt::Display| {
-        Explanation::new(code::HANDSHAKE_FAILED, format!("no TLS handshake with {address}")).fact("reason", error)
+        Explanation::new(code::HANDSHAKE_FAILED, format!("no TLS handshake with {address}"))
+            .fact("reason", error)
     };
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -60,7 +61,8 @@ async fn look(address: &str) -> Result<Served, Explanation> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(host).map_err(|error| failed(&error))?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| failed(&error))?;
+    let stream =
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| failed(&error))?;
     let (_, connection) = stream.get_ref();
     let chain = connection.peer_certificates().unwrap_or_default();
     let chain = chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>();
@@ -85,7 +87,8 @@ struct Asked(Mutex<Option<Vec<String>>>);
 impl ResolvesClientCert for Asked {
     fn resolve(&self, hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let names = hints.iter().take(HINTS_MAX).map(|der| {
-            certus_pki::Subject::from_der(der).map_or_else(|_| "a name that cannot be read".to_owned(), |s| s.to_string())
+            certus_pki::Subject::from_der(der)
+                .map_or_else(|_| "a name that cannot be read".to_owned(), |s| s.to_string())
         });
         if let Ok(mut asked) = self.0.lock() {
             *asked = Some(names.collect());

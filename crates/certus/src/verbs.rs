@@ -2,19 +2,27 @@
 
 mod ca_add_issuer;
 mod ca_bundle;
+mod ca_crl;
 mod ca_init;
+mod ca_rotate;
 mod ca_status;
 mod cert_check;
+mod cert_export;
 mod cert_info;
 mod cert_issue;
 mod cert_list;
 mod cert_revoke;
 mod cert_rotate;
+mod cert_sign;
+mod cert_verify;
 mod cluster_bundle;
 pub(crate) mod cluster_init;
 mod cluster_status;
 mod config_check;
 mod context;
+mod csr_info;
+mod csr_new;
+mod file_info;
 mod key_change_passphrase;
 mod key_inspect;
 mod key_new;
@@ -30,7 +38,9 @@ mod token_revoke;
 
 use certus_pki::Explanation;
 
-use crate::args::{CaVerb, CertVerb, Cli, ClusterVerb, ConfigVerb, KeyVerb, NodeVerb, Noun, TokenVerb};
+use crate::args::{
+    CaVerb, CertVerb, Cli, ClusterVerb, ConfigVerb, CsrVerb, KeyVerb, NodeVerb, Noun, TokenVerb,
+};
 use crate::log::{self, Who};
 use crate::terminal::{Exit, Terminal};
 
@@ -46,6 +56,8 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Ca(CaVerb::AddIssuer(add)) => ca_add_issuer::run(&context, add).await,
         Noun::Ca(CaVerb::Status(signs)) => ca_status::run(&context, signs).await,
         Noun::Ca(CaVerb::Bundle(signs)) => ca_bundle::run(&context, signs).await,
+        Noun::Ca(CaVerb::Crl(crl)) => ca_crl::run(&context, crl).await,
+        Noun::Ca(CaVerb::Rotate(rotate)) => ca_rotate::run(&context, rotate).await,
         Noun::Cluster(ClusterVerb::Init(init)) => cluster_init::run(&context, init).await,
         Noun::Cluster(ClusterVerb::Status) => cluster_status::run(&context).await,
         Noun::Cluster(ClusterVerb::Bundle) => cluster_bundle::run(&context).await,
@@ -55,8 +67,13 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Token(TokenVerb::List) => token_list::run(&context).await,
         Noun::Token(TokenVerb::Revoke { id }) => token_revoke::run(&context, id).await,
         Noun::Cert(CertVerb::Issue(issue)) => cert_issue::run(&context, *issue).await,
+        Noun::Cert(CertVerb::Sign(sign)) => cert_sign::run(&context, *sign).await,
+        Noun::Cert(CertVerb::Verify(verify)) => cert_verify::run(&context, verify).await,
+        Noun::Cert(CertVerb::Export(export)) => cert_export::run(&context, export).await,
         Noun::Cert(CertVerb::Check(check)) => cert_check::run(&context, check).await,
-        Noun::Cert(CertVerb::List(list)) if context.is_offline(&list.signs) => ledger_list::run(&context, &list),
+        Noun::Cert(CertVerb::List(list)) if context.is_offline(&list.signs) => {
+            ledger_list::run(&context, &list)
+        }
         Noun::Cert(CertVerb::Revoke(revoke)) if context.is_offline(&revoke.signs) => {
             ledger_revoke::run(&context, &revoke)
         }
@@ -67,6 +84,8 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Key(KeyVerb::New(new)) => key_new::run(&context, new).await,
         Noun::Key(KeyVerb::Inspect(inspect)) => key_inspect::run(&context, inspect).await,
         Noun::Key(KeyVerb::ChangePassphrase(change)) => key_change_passphrase::run(&context, change).await,
+        Noun::Csr(CsrVerb::New(new)) => csr_new::run(&context, new).await,
+        Noun::Csr(CsrVerb::Info(info)) => csr_info::run(&context, info).await,
         Noun::Config(ConfigVerb::Check(check)) => config_check::run(&context, &check),
         Noun::Dev(dev) => crate::dev::run(&context, dev).await,
     }

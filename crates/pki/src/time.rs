@@ -60,6 +60,22 @@ impl fmt::Display for UnixTime {
     }
 }
 
+impl FromStr for UnixTime {
+    type Err = BadTime;
+
+    /// RFC 3339, `2026-11-22T14:03:10Z` or with an offset; or a day alone, which begins at midnight UTC.
+    fn from_str(text: &str) -> Result<UnixTime, BadTime> {
+        let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+        let read = whole.parse::<jiff::Timestamp>();
+        read.map(|at| UnixTime(at.as_second())).map_err(|_| BadTime(text.chars().take(40).collect()))
+    }
+}
+
+/// Text that is not a moment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a time, expected 2026-11-22T14:03:10Z or 2026-11-22")]
+pub struct BadTime(String);
+
 /// A duration in whole seconds, written `90d`, `36h`, `5m`, `30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lifetime(u32);
@@ -166,6 +182,16 @@ mod tests {
     #[test]
     fn instants_print_as_rfc_3339() {
         assert_eq!(UnixTime::from_secs(1_795_356_190).to_string(), "2026-11-22T14:03:10Z");
+    }
+
+    #[test]
+    fn instants_read_as_they_print() {
+        let at = UnixTime::from_secs(1_795_356_190);
+        for text in ["2026-11-22T14:03:10Z", "2026-11-22T15:03:10+01:00"] {
+            assert_eq!(text.parse(), Ok(at));
+        }
+        assert_eq!("2026-11-22".parse(), Ok(UnixTime::from_secs(1_795_305_600)));
+        assert!("22.11.2026".parse::<UnixTime>().is_err() && "2026-13-01".parse::<UnixTime>().is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub(super) const ALIASES: &[(&[&str], &[&str])] = &[
     (&["ca", "create-intermediate"], &["ca", "add-issuer"]),
     (&["ca", "create-server-cert"], &["cert", "issue", "--role", "server"]),
     (&["ca", "create-client-cert"], &["cert", "issue", "--role", "client"]),
+    (&["ca", "sign"], &["cert", "sign"]),
     (&["ca", "revoke"], &["cert", "revoke"]),
     (&["ca", "check-expiry"], &["cert", "check"]),
     (&["cert", "needs-renewal"], &["cert", "check", "--due"]),

@@ -26,6 +26,67 @@ pub(crate) enum CaVerb {
   certus ca bundle --ca certs > roots.pem
   certus ca bundle --ca certs | curl --cacert /dev/stdin https://host-a")]
     Bundle(Signs),
+    /// Make the next revocation lists
+    Crl(CaCrl),
+    /// Change the root, step by step, with nobody locked out
+    Rotate(CaRotate),
+}
+
+/// `certus ca crl`.
+#[derive(Args)]
+#[command(after_help = "Writes ca.crl, and intermediate.crl beside an intermediate, and keeps their numbers.
+
+Examples:
+  certus ca crl --ca certs
+  certus ca crl --ca certs --lifetime 24h --out - | ssh host 'cat > /etc/certus/tls/ca.crl'
+  openssl verify -CAfile certs/ca.crt -CRLfile certs/ca.crl -crl_check certs/host-a/server.crt")]
+pub(crate) struct CaCrl {
+    #[command(flatten)]
+    pub(crate) signs: Signs,
+    /// When the next list is due
+    #[arg(long, value_name = "TIME", default_value = "7d")]
+    pub(crate) lifetime: Lifetime,
+    /// Also all lists in one file; `-` is standard output
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// `certus ca rotate`.
+#[derive(Args)]
+#[command(after_help = "Without a step it does the first, or says what is next.
+
+Examples:
+  certus ca rotate --ca certs
+      makes ca-next.crt, cross-signed both ways, and ca-bundle.crt with both roots: copy it to every peer
+  certus ca rotate --ca certs --activate
+      the next root signs; what it issues is accepted by peers that trust only the old one too
+  certus ca rotate --ca certs --finish
+      the old root leaves the bundle, once nothing in use leads to it
+  certus ca rotate --ca certs --emergency --yes
+      the key is in other hands: another root at once, nothing that the old one signed holds")]
+pub(crate) struct CaRotate {
+    #[command(flatten)]
+    pub(crate) signs: Signs,
+    /// Let the next root sign
+    #[arg(long, conflicts_with_all = ["finish", "emergency"])]
+    pub(crate) activate: bool,
+    /// Let the old root go
+    #[arg(long, conflicts_with = "emergency")]
+    pub(crate) finish: bool,
+    /// The root's key is in other hands
+    #[arg(long, requires = "yes")]
+    pub(crate) emergency: bool,
+    /// The next root's key [default: of the present root's type]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) key_type: Option<KeyType>,
+    #[command(flatten)]
+    pub(crate) lives: Lives,
+    /// Finish although certificates in use lead to the old root
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Yes, everything must be issued again
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// `certus ca init`.

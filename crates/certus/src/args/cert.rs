@@ -3,7 +3,7 @@
 use certus_pki::{Lifetime, Reason};
 use clap::{Args, Subcommand};
 
-use super::cert_files::{CertCheck, Issue};
+use super::cert_files::{CertCheck, Export, Issue, Sign, Verify};
 use super::files::Signs;
 
 /// What can be done with certificates.
@@ -11,6 +11,12 @@ use super::files::Signs;
 pub(crate) enum CertVerb {
     /// Issue a certificate with a new key, from a CA in files
     Issue(Box<Issue>),
+    /// Sign somebody else's request, from a CA in files
+    Sign(Box<Sign>),
+    /// Whether a certificate leads to a trusted root, and if not, why
+    Verify(Verify),
+    /// A key and its chain as PKCS#12, or a certificate as DER
+    Export(Export),
     /// What ends soon: in a CA directory, in files, on servers
     Check(CertCheck),
     /// What has been issued, and how it is
@@ -60,11 +66,20 @@ pub(crate) struct List {
   certus cert info w1/certs/worker-web-1/node.crt
       a file; no manager is asked
   certus cert info web-1
-  certus cert info 7c01f0…e9")]
+  certus cert info 7c01f0…e9
+  certus cert info host-a --ca certs
+      from a CA in files
+  certus cert info host-a.example.com:443
+      what a server serves, and what it asks of clients
+  openssl req -new -key web.key -subj /CN=web | certus cert info -
+
+Files: certificates, bundles, requests, revocation lists, keys, PKCS#12; PEM or DER.")]
 pub(crate) struct Info {
-    /// A PEM file, a serial, or a node's id [default: this user's own certificate]
-    #[arg(value_name = "FILE|SERIAL|NODE")]
+    /// A file, HOST:PORT, a serial, or a node's id; `-` reads standard input [default: this user's own]
+    #[arg(value_name = "FILE|HOST:PORT|SERIAL|NODE")]
     pub(crate) object: Option<String>,
+    #[command(flatten)]
+    pub(crate) signs: Signs,
 }
 
 /// `certus cert revoke`.

@@ -7,9 +7,7 @@ use std::path::Path;
 use certus_cadir::{
     CaDir, Existing, Layout, LeafKey, MadeAuthority, MadeLeaf, NewAuthority, NewLeaf, Place, Role, Secrets,
 };
-use certus_pki::{
-    Explain, Explanation, KeyType, Lifetime, NameConstraints, Names, Subject, UnixTime, code,
-};
+use certus_pki::{Explain, Explanation, KeyType, Lifetime, NameConstraints, Names, Subject, UnixTime, code};
 use serde::Serialize;
 
 use super::Context;
@@ -96,9 +94,13 @@ fn check(init: &CaInit, hosts: &[Host]) -> Result<(), Explanation> {
         return wrong("--add-hosts adds nothing: no host is named with --hosts or --hosts-file");
     }
     if init.add_hosts && (init.ca_days.is_some() || init.ca_lifetime.is_some() || init.cn.is_some()) {
-        return wrong("with --add-hosts the CA stays as it is: --cn, --ca-days and --ca-lifetime are for a new one");
+        return wrong(
+            "with --add-hosts the CA stays as it is: --cn, --ca-days and --ca-lifetime are for a new one",
+        );
     }
-    if init.hosts_file.as_deref() == Some(Path::new("-")) && init.passphrase_file.as_deref() == Some(Path::new("-")) {
+    if init.hosts_file.as_deref() == Some(Path::new("-"))
+        && init.passphrase_file.as_deref() == Some(Path::new("-"))
+    {
         return wrong("standard input can be read once: the hosts or the passphrase");
     }
     Ok(())
@@ -152,7 +154,8 @@ fn found(
         })
     });
     let issuer = issuer.transpose()?;
-    dir.found(&root, issuer.as_ref(), secrets, init.force, now, &mut serials()).map_err(|error| error.explain())
+    dir.found(&root, issuer.as_ref(), secrets, init.force, now, &mut serials())
+        .map_err(|error| error.explain())
 }
 
 fn has_leaves(init: &CaInit) -> bool {
@@ -247,7 +250,8 @@ pub(super) fn made_words(made: &[MadeData]) -> String {
             "ca" => format!("{}, CA, until {}", made.key_type, made.until),
             _ => {
                 let others = made.names.iter().filter(|name| **name != made.name);
-                let names: Vec<&str> = std::iter::once(&made.name).chain(others).map(String::as_str).collect();
+                let names: Vec<&str> =
+                    std::iter::once(&made.name).chain(others).map(String::as_str).collect();
                 format!("{}, until {}", names.join(", "), made.until)
             }
         };

@@ -60,7 +60,8 @@ pub(super) async fn run(context: &Context, signs: Signs) -> Result<Exit, Explana
     let standings = account.standings(now);
     let number = |wanted: Standing| standings.iter().filter(|(_, is)| *is == wanted).count() as u64;
     let soon = now.plus(certus_pki::Lifetime::from_days(SOON_DAYS));
-    let ending = standings.iter().filter(|(cert, is)| *is == Standing::Current && cert.not_after < soon).count();
+    let ending =
+        standings.iter().filter(|(cert, is)| *is == Standing::Current && cert.not_after < soon).count();
     let report = Report {
         directory: named.display().to_string(),
         layout: layout.as_str(),

@@ -101,7 +101,8 @@ impl Looking {
             }
             self.checked += 1;
             if self.limit.meets(issued.at, issued.not_after) {
-                let place = if issued.file.is_empty() { issued.serial.to_string() } else { issued.file.clone() };
+                let place =
+                    if issued.file.is_empty() { issued.serial.to_string() } else { issued.file.clone() };
                 self.near.push(Near {
                     place: named.join(place).display().to_string(),
                     name: issued.name.clone(),
@@ -116,14 +117,8 @@ impl Looking {
     }
 
     fn file(&mut self, path: &Path) -> Result<(), Explanation> {
-        let bytes = offline::read(path)?;
-        let certificates = match std::str::from_utf8(&bytes) {
-            Ok(text) => Certificate::many_from_pem(text),
-            Err(_) => Certificate::from_der(&bytes).map(|certificate| vec![certificate]),
-        };
-        let shown = offline::shown(path);
-        let certificates = certificates.map_err(|error| error.explain().fact("file", &shown))?;
-        self.chain(&shown, &certificates);
+        let certificates = offline::certificates(path)?;
+        self.chain(&offline::shown(path), &certificates);
         Ok(())
     }
 

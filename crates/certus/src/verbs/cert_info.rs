@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
+use certus_cadir::Access;
 use certus_pki::{Certificate, Explain, Explanation, code};
 use certus_wire::v1;
 use serde::Serialize;
 
 use super::Context;
+use super::file_info;
+use super::offline;
 use super::show::{self, CertificateData, IssuedData, State};
 use crate::args::Info;
 use crate::terminal::Exit;
-
-/// Larger than any bundle of certificates; what is larger is not read.
-const FILE_BYTES_MAX: u64 = certus_pki::pem::TEXT_BYTES_MAX as u64;
 
 #[derive(Serialize)]
 struct Report {
@@ -29,47 +29,42 @@ struct Entry {
 }
 
 pub(super) async fn run(context: &Context, info: Info) -> Result<Exit, Explanation> {
-    match &info.object {
+    match info.object.as_deref() {
         None => own(context),
-        Some(object) if is_file(object) => file(context, Path::new(object)),
+        Some(object) if is_file(object) => file_info::file(context, Path::new(object), &info),
+        Some(object) if crate::config::is_address(object) => file_info::server(context, object).await,
+        Some(object) if context.is_offline(&info.signs) => of_ledger(context, object, &info),
         Some(object) => issued(context, object).await,
     }
 }
 
+/// A certificate that a CA in files issued, by name or serial: the file in its place.
+fn of_ledger(context: &Context, object: &str, info: &Info) -> Result<Exit, Explanation> {
+    let dir = offline::open(&info.signs, None, Access::Read)?;
+    let account = dir.account().map_err(|error| error.explain())?;
+    let found = account.find(object, show::now()).map_err(|error| error.explain())?;
+    let newest = found.iter().rev().find(|issued| !issued.file.is_empty()).ok_or_else(|| {
+        Explanation::new(
+            code::UNKNOWN_CERTIFICATE,
+            format!("`{object}` went to standard output and was not kept"),
+        )
+    })?;
+    file_info::file(context, &dir.file(&newest.file), info)
+}
+
 /// A path is what exists, or looks like one.
 fn is_file(object: &str) -> bool {
-    let ends = [".pem", ".crt", ".cer", ".der", ".key"];
-    object.contains('/') || ends.iter().any(|end| object.ends_with(end)) || Path::new(object).exists()
+    let ends = [".pem", ".crt", ".cer", ".der", ".key", ".csr", ".crl", ".p12", ".pfx"];
+    object == "-"
+        || object.contains('/')
+        || ends.iter().any(|end| object.ends_with(end))
+        || Path::new(object).exists()
 }
 
 fn own(context: &Context) -> Result<Exit, Explanation> {
     let stored = context.home.require_identity()?;
     show_all(context, &[stored.leaf]);
     Ok(Exit::Done)
-}
-
-fn file(context: &Context, path: &Path) -> Result<Exit, Explanation> {
-    let certificates = read(path)?;
-    show_all(context, &certificates);
-    Ok(Exit::Done)
-}
-
-/// The certificates of a PEM file, or the one of a DER file.
-fn read(path: &Path) -> Result<Vec<Certificate>, Explanation> {
-    let cannot = |error: std::io::Error| {
-        Explanation::new(code::FILE, format!("cannot read {}", path.display())).fact("the system says", error)
-    };
-    let bytes = std::fs::metadata(path).map_err(cannot)?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(Explanation::new(code::OUT_OF_BOUNDS, format!("{} is too large", path.display()))
-            .halves(format!("at most {FILE_BYTES_MAX} bytes"), bytes));
-    }
-    let bytes = zeroize::Zeroizing::new(std::fs::read(path).map_err(cannot)?);
-    let certificates = match std::str::from_utf8(&bytes) {
-        Ok(text) => Certificate::many_from_pem(text),
-        Err(_) => Certificate::from_der(&bytes).map(|certificate| vec![certificate]),
-    };
-    certificates.map_err(|error| error.explain().fact("file", path.display()))
 }
 
 fn show_all(context: &Context, certificates: &[Certificate]) {

@@ -32,7 +32,8 @@ impl KeyData {
         let mut lines = vec![format!("private key {}", self.file), format!("  form         {}", self.form)];
         match (&self.key_type, &self.key_hash) {
             (Some(key_type), Some(hash)) => lines.push(format!("  key          {key_type}, {hash}")),
-            _ => lines.push("  key          unknown while it is encrypted; --passphrase-file opens it".to_owned()),
+            _ => lines
+                .push("  key          unknown while it is encrypted; --passphrase-file opens it".to_owned()),
         }
         lines.join("\n")
     }
@@ -42,8 +43,8 @@ pub(super) async fn run(context: &Context, inspect: KeyInspect) -> Result<Exit, 
     let passphrase = inspect.passphrase_file.as_deref().map(offline::passphrase).transpose()?;
     let text = Zeroizing::new(offline::read_text(&inspect.file)?);
     let shown = offline::shown(&inspect.file);
-    let facts = KeyFacts::of_pem(&text, passphrase.as_ref())
-        .map_err(|error| error.explain().fact("file", &shown))?;
+    let facts =
+        KeyFacts::of_pem(&text, passphrase.as_ref()).map_err(|error| error.explain().fact("file", &shown))?;
     let data = KeyData::of(&facts, shown);
     context.terminal.report(&data, || data.words());
     Ok(Exit::Done)

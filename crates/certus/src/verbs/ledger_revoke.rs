@@ -21,7 +21,9 @@ struct Report {
 pub(super) fn run(context: &Context, revoke: &Revoke) -> Result<Exit, Explanation> {
     if revoke.wait {
         let told = "--wait is for a cluster: peers of a CA in files learn of a revocation by its list";
-        return Err(Explanation::new(code::USAGE, told).hint("certus ca crl --ca DIR, and copy the list to them"));
+        return Err(
+            Explanation::new(code::USAGE, told).hint("certus ca crl --ca DIR, and copy the list to them")
+        );
     }
     let now = show::now();
     let mut dir = offline::open(&revoke.signs, None, Access::Change)?;

@@ -54,7 +54,8 @@ pub(super) fn open_to_sign(
     now: UnixTime,
 ) -> Result<(CaDir, Signing), Explanation> {
     let place = place(signs, output);
-    let foreign = |dir: &CaDir| place.is_file() && place.file_name() != Some(dir.layout().root().cert.as_ref());
+    let foreign =
+        |dir: &CaDir| place.is_file() && place.file_name() != Some(dir.layout().root().cert.as_ref());
     with_secrets(context, signs, |secrets| {
         let dir = if place.is_file() { parent(&place) } else { &place };
         let dir = match CaDir::open(dir, Access::Change) {
@@ -119,7 +120,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Explanation> {
         std::io::stdin().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
     } else {
         let file = std::fs::File::open(path).map_err(cannot)?;
-        bytes.reserve(usize::try_from(file.metadata().map_err(cannot)?.len().min(FILE_BYTES_MAX)).unwrap_or(0));
+        bytes.reserve(
+            usize::try_from(file.metadata().map_err(cannot)?.len().min(FILE_BYTES_MAX)).unwrap_or(0),
+        );
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
     }
     if bytes.len() as u64 > FILE_BYTES_MAX {
@@ -132,7 +135,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Explanation> {
 /// The same, as text.
 pub(super) fn read_text(path: &Path) -> Result<String, Explanation> {
     String::from_utf8(read(path)?).map_err(|_| {
-        Explanation::new(code::BAD_ENCODING, format!("{} is not text", shown(path))).halves("PEM", "other bytes")
+        Explanation::new(code::BAD_ENCODING, format!("{} is not text", shown(path)))
+            .halves("PEM", "other bytes")
     })
 }
 
@@ -206,4 +210,21 @@ pub(super) fn object_in(object: &str, dir: &CaDir) -> Result<String, Explanation
     let certificates = certus_pki::Certificate::many_from_pem(&read_text(path)?);
     let certificates = certificates.map_err(|error| error.explain().fact("file", path.display()))?;
     Ok(certificates[0].serial.to_string())
+}
+
+/// The certificates in a file, PEM or DER; one at least.
+pub(super) fn certificates(path: &Path) -> Result<Vec<certus_pki::Certificate>, Explanation> {
+    use certus_pki::Certificate;
+    let bytes = read(path)?;
+    let all = match std::str::from_utf8(&bytes) {
+        Ok(text) => Certificate::many_from_pem(text),
+        Err(_) => Certificate::from_der(&bytes).map(|certificate| vec![certificate]),
+    };
+    all.map_err(|error| error.explain().fact("file", shown(path)))
+}
+
+/// The CA directory as the user names it.
+pub(super) fn named_dir(signs: &Signs) -> PathBuf {
+    let place = place(signs, None);
+    if place.is_file() { parent(&place).to_owned() } else { place }
 }

@@ -87,9 +87,7 @@ fn fleet(init: &CaInit, root: &str, made: &[MadeData]) -> Vec<Step> {
         files: Vec::new(),
         to: hosts.clone(),
         target: None,
-        text: format!(
-            "set tls.ca, tls.cert and tls.key on each   ({target}/ca.crt, server.crt, server.key)"
-        ),
+        text: format!("set tls.ca, tls.cert and tls.key on each   ({target}/ca.crt, server.crt, server.key)"),
     });
     steps.push(Step {
         action: "restart",
@@ -112,7 +110,8 @@ fn others(init: &CaInit, layout: Layout, root: &str) -> Vec<Step> {
     ];
     if layout == Layout::Private {
         let key = init.output_dir.join(layout.root().key).display().to_string();
-        let text = format!("move {key} to where no network is; only certus ca add-issuer and ca rotate need it");
+        let text =
+            format!("move {key} to where no network is; only certus ca add-issuer and ca rotate need it");
         steps.push(step("move", vec![key], text));
     }
     steps
@@ -129,11 +128,10 @@ pub(super) fn words(steps: &[Step]) -> String {
 /// The last line: what must not be lost, or found.
 pub(super) fn keep_safe(init: &CaInit) -> String {
     let key = init.output_dir.join(init.preset.root().key).display().to_string();
-    format!("keep {key} offline; it is only needed to make more certificates")
-        .replace(
-            "make more certificates",
-            if init.preset == Layout::Private { "make more issuers" } else { "make more certificates" },
-        )
+    format!("keep {key} offline; it is only needed to make more certificates").replace(
+        "make more certificates",
+        if init.preset == Layout::Private { "make more issuers" } else { "make more certificates" },
+    )
 }
 
 /// `certs/host-a/server.*` for both files of a pair.
