@@ -26,6 +26,7 @@ pub mod constraints;
 pub mod crl;
 pub mod csr;
 pub mod defaults;
+pub mod details;
 pub mod explain;
 mod hash;
 pub mod issue;

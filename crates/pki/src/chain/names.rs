@@ -9,6 +9,7 @@ use super::rejection::{BrokenRule, ChainRejection};
 use super::view::View;
 use crate::alt::AltName;
 use crate::constraints::{NameConstraints, Subtree};
+use crate::details::name_in_words;
 use crate::subject::Subject;
 
 /// Names compared with constraints on one path: Go's bound against certificates made to be slow.
@@ -27,7 +28,7 @@ pub(super) fn carries(leaf: &View, wanted: &[AltName]) -> Result<(), ChainReject
                 .any(|carried| carried == *name),
         };
         if !carried {
-            let came = leaf.names.iter().flatten().take(NAMES_SHOWN).map(in_words).collect();
+            let came = leaf.names.iter().flatten().take(NAMES_SHOWN).map(name_in_words).collect();
             let common_name =
                 Subject::from_der(&leaf.cert.subject_der).ok().and_then(|s| s.first_common_name());
             return Err(ChainRejection::WrongName { expected: name.clone(), came, common_name });
@@ -47,18 +48,6 @@ fn is_server_name(leaf: &View, name: &AltName) -> bool {
     let der = CertificateDer::from(leaf.cert.der.as_slice());
     let Ok(wanted) = ServerName::try_from(name.value()) else { return false };
     EndEntityCert::try_from(&der).is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(&wanted).is_ok())
-}
-
-/// A name of any kind for people.
-fn in_words(name: &GeneralName) -> String {
-    match (AltName::from_general_name(name), name) {
-        (Some(name), _) => name.to_string(),
-        (None, GeneralName::DnsName(text)) => {
-            format!("dns:{} (not well-formed)", crate::name::shown(text.as_str()))
-        }
-        (None, GeneralName::DirectoryName(_)) => "a directory name".to_owned(),
-        (None, _) => "a name of another kind".to_owned(),
-    }
 }
 
 /// Checks every certificate of a path, leaf first, against the constraints of all CAs above it.
@@ -104,7 +93,12 @@ fn within(
         match AltName::from_general_name(name).filter(|_| understood) {
             Some(name) => known.check(&name).map_err(|error| outside(error.name, error.expected))?,
             // RFC 5280 4.2.1.10: what cannot be processed is refused.
-            None => return Err(outside(in_words(name), "a name whose constraints can be judged".to_owned())),
+            None => {
+                return Err(outside(
+                    name_in_words(name),
+                    "a name whose constraints can be judged".to_owned(),
+                ));
+            }
         }
     }
     let subject = Subject::from_der(&certificate.cert.subject_der).unwrap_or_else(|_| Subject::empty());

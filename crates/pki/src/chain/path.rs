@@ -1,6 +1,6 @@
 //! The search for a path from a leaf to a root: depth first, by names, within a budget.
 
-use super::rejection::ChainRejection;
+use super::rejection::{BrokenRule, ChainRejection};
 use super::view::View;
 use super::{ChainQuery, INTERMEDIATES_PER_PATH_MAX, names, profile};
 
@@ -138,7 +138,14 @@ impl<'q> Search<'q> {
         let signed = below.is_signed_by(above);
         if !signed && !other_key {
             let (which, issuer) = (below.called(), above.called());
-            progress.explain(reach::SIGNATURE, ChainRejection::BadSignature { which, issuer });
+            let rejection = match below.unknown_algorithm() {
+                Some(came) => {
+                    let expected = "ECDSA or RSA with SHA-2, or Ed25519";
+                    BrokenRule::new(&which, "signature algorithm", "a rule of this program", expected, &came)
+                }
+                None => ChainRejection::BadSignature { which, issuer },
+            };
+            progress.explain(reach::SIGNATURE, rejection);
         }
         Ok(signed)
     }

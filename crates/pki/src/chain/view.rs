@@ -1,10 +1,11 @@
 //! A certificate with all that a path validator looks at, read once.
 
-use const_oid::db::rfc5280;
 use const_oid::{AssociatedOid, ObjectIdentifier};
 use der::asn1::{AnyRef, BitStringRef};
 use der::{Decode, Encode};
+use rustls_pki_types::SignatureVerificationAlgorithm;
 use spki::AlgorithmIdentifierRef;
+use webpki::ALL_VERIFICATION_ALGS;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::constraints::name::NameConstraints as NameConstraintsExt;
 use x509_cert::ext::pkix::name::GeneralName;
@@ -15,6 +16,7 @@ use x509_cert::ext::pkix::{
 use super::rejection::ChainRejection;
 use crate::cert::{BadCertificate, Certificate};
 use crate::csr::proves;
+use crate::details::{algorithm_in_words, purpose_in_words};
 
 /// More extensions than any certificate has.
 pub(super) const EXTENSIONS_MAX: usize = 64;
@@ -105,6 +107,19 @@ impl View {
                 .unwrap_or(false)
     }
 
+    /// The algorithm of its signature in words, if that is not one that is accepted: SHA-1, for example.
+    pub(super) fn unknown_algorithm(&self) -> Option<String> {
+        let known = |known: &&dyn SignatureVerificationAlgorithm| {
+            // An identifier is the SEQUENCE's content; the identifiers here are all shorter than 128 bytes.
+            self.algorithm.get(2..) == Some(known.signature_alg_id().as_ref())
+        };
+        if ALL_VERIFICATION_ALGS.iter().any(known) {
+            return None;
+        }
+        let oid = AlgorithmIdentifierRef::from_der(&self.algorithm).map(|algorithm| algorithm.oid);
+        Some(oid.map_or_else(|_| "unreadable".to_owned(), algorithm_in_words))
+    }
+
     /// Whether its issuer's name is `above`'s name.
     pub(super) fn names_issuer(&self, above: &View) -> bool {
         self.cert.issuer_der == above.cert.subject_der
@@ -129,19 +144,4 @@ impl View {
         let words: Vec<String> = self.purposes.iter().flatten().map(purpose_in_words).collect();
         if words.is_empty() { "none".to_owned() } else { words.join(", ") }
     }
-}
-
-/// A purpose by its word, or its object identifier.
-fn purpose_in_words(oid: &ObjectIdentifier) -> String {
-    let word = match *oid {
-        rfc5280::ID_KP_SERVER_AUTH => "serverAuth",
-        rfc5280::ID_KP_CLIENT_AUTH => "clientAuth",
-        rfc5280::ID_KP_CODE_SIGNING => "codeSigning",
-        rfc5280::ID_KP_EMAIL_PROTECTION => "emailProtection",
-        rfc5280::ID_KP_TIME_STAMPING => "timeStamping",
-        rfc5280::ID_KP_OCSP_SIGNING => "OCSPSigning",
-        rfc5280::ANY_EXTENDED_KEY_USAGE => "anyExtendedKeyUsage",
-        other => return other.to_string(),
-    };
-    word.to_owned()
 }

@@ -189,3 +189,43 @@ fn what_is_wrong_with_a_chain_is_said_of_the_right_certificate() {
     query.at = NOW;
     assert_eq!(certus_pki::verify_chain(roots[0], &query).unwrap().path.len(), 1);
 }
+
+#[test]
+fn sha_1_is_named_as_the_reason() {
+    let Some(openssl) = Openssl::find("foreign-sha1") else { return };
+    let (ca, _) = foreign_root(&openssl, "ca", "/CN=ca", "P-256", OPENSSL_DEFAULT);
+    openssl.write("leaf.ext", b"subjectAltName=DNS:a\nauthorityKeyIdentifier=keyid\n");
+    openssl.run(
+        &["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
+        &["-keyout", "a.key", "-out", "a.csr", "-subj", "/CN=a"],
+    );
+    let sign = ["x509", "-req", "-sha1", "-in", "a.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-days", "99"];
+    openssl.run(&sign, &["-CAcreateserial", "-extfile", "leaf.ext", "-out", "a.crt"]);
+    let leaf = Certificate::many_from_pem(&openssl.text("a.crt")).unwrap().remove(0);
+    let roots = [ca.certificate().der.as_slice()];
+    let refused = certus_pki::verify_chain(&leaf.der, &certus_pki::ChainQuery::at(leaf.not_before, &roots));
+    let refused = refused.unwrap_err();
+    assert!(
+        matches!(&refused, ChainRejection::Rule(rule) if rule.rule == "signature algorithm"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_pair_is_checked_before_it_is_loaded_and_renewed_when_its_time_comes() {
+    let ca_key = key(KeyType::P256);
+    let ca = crate::offline::root(&ca_key);
+    let leaf_key = key(KeyType::Ed25519);
+    let leaf = ca.sign_cert(&web(Usage::SERVER), leaf_key.public_key(), serial(2), &ca_key).unwrap();
+    let chain = [Certificate::from_der(&leaf).unwrap()];
+    let roots = [ca.certificate().clone()];
+    let verified = certus_pki::chain::validate(&chain, &leaf_key, &roots, NOW).unwrap();
+    assert_eq!(verified.not_after, chain[0].not_after);
+    let refused = certus_pki::chain::validate(&chain, &ca_key, &roots, NOW);
+    assert!(matches!(refused, Err(ChainRejection::WrongKey { .. })));
+    let due = |days| {
+        let now = NOW.plus(certus_pki::Lifetime::from_days(days));
+        certus_pki::renewal::needs_rotation(&chain[0], now, certus_pki::defaults::RENEW_AT_PERMILLE)
+    };
+    assert_eq!((due(0), due(243), due(244), due(400)), (false, false, true, true));
+}
