@@ -179,7 +179,7 @@ pub(super) fn leaf_extensions(
 }
 
 /// The extensions that a certificate carries, in its order.
-pub(super) fn extensions_of(certificate: &[u8]) -> Result<Vec<Extension>, der::Error> {
+pub(crate) fn extensions_of(certificate: &[u8]) -> Result<Vec<Extension>, der::Error> {
     let certificate = x509_cert::Certificate::from_der(certificate)?;
     Ok(certificate.tbs_certificate().extensions().cloned().unwrap_or_default())
 }
