@@ -2,6 +2,7 @@
 //! ours, and bytes that nobody meant.
 
 mod away;
+mod containers;
 mod defaults;
 mod foreign;
 mod issued;
@@ -11,7 +12,7 @@ mod openssl;
 mod parsers;
 mod peers;
 mod plans;
-mod requests;
 mod readers;
+mod requests;
 mod secrets;
 mod world;
