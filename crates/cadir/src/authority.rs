@@ -110,18 +110,31 @@ impl CaDir {
         let mut all = vec![MadeAuthority { certificate, files, shortened: false }];
         if let Some(issuer) = issuer {
             all.push(self.sign_issuer(&mut change, 1, issuer, (&made, &key), secrets, at, serial)?);
-        } else {
-            // Issuers of a CA that was replaced would go on signing.
-            self.issuers().iter().for_each(|(_, files)| {
-                change.remove(self.file(&files.cert));
-                change.remove(self.file(&files.key));
-            });
         }
+        // Issuers of a CA that was replaced would go on signing.
+        let left = self.left_over(issuer.is_some());
+        if !force && let Some(path) = left.first() {
+            return Err(CaDirError::Exists { path: path.clone() });
+        }
+        left.into_iter().for_each(|path| change.remove(path));
         if !force && let Some(path) = change.in_the_way() {
             return Err(CaDirError::Exists { path: path.to_owned() });
         }
         self.commit(change, at)?;
         Ok(all)
+    }
+
+    /// Files of a CA before that a new one does not overwrite, and that would not fit it.
+    fn left_over(&self, with_issuer: bool) -> Vec<PathBuf> {
+        let layout = self.layout();
+        let first = if with_issuer { 2 } else { 1 };
+        let issuers = (first..).map(|number| layout.issuer(number)).take_while(|files| self.has(&files.cert));
+        let pairs = issuers.chain([layout.next_root(), layout.old_root()]);
+        let lists =
+            [layout.root(), layout.issuer(1), layout.old_root()].map(|files| layout.list(&files.cert));
+        let others = [layout.bundle(), layout.bridge_to_new(), layout.bridge_to_old()];
+        let all = pairs.flat_map(|files| [files.cert, files.key]).chain(lists).chain(others);
+        all.map(|file| self.file(&file)).filter(|path| path.exists()).collect()
     }
 
     /// Makes the next issuer below the root, which signs from now on. Needs the root's key.

@@ -96,7 +96,6 @@ impl CaDir {
         existing: Existing,
         at: UnixTime,
         serial: &mut dyn FnMut() -> Serial,
-        progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<MadeLeaf>, CaDirError> {
         let mut wanted = Vec::new();
         for leaf in leaves {
@@ -115,7 +114,6 @@ impl CaDir {
             let mut change = Change::default();
             for (leaf, files) in some {
                 made.push(self.issue_one(&mut change, signing, leaf, files.clone(), at, serial())?);
-                progress(made.len());
             }
             self.commit(change, at)?;
         }

@@ -25,7 +25,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 pub(crate) use ca::{AddIssuer, CaCrl, CaInit, CaRotate, CaVerb};
 pub(crate) use cert::{CertVerb, Info, List, Revoke, Rotate};
 pub(crate) use cert_files::{CertCheck, Export, For, Issue, Side, Sign, Verify};
-pub(crate) use cluster::{ClusterVerb, Init};
+pub(crate) use cluster::{ClusterVerb, Init, Operator};
 pub(crate) use config::{Check, ConfigVerb};
 pub(crate) use csr::{CsrInfo, CsrNew, CsrVerb};
 pub(crate) use dev::Dev;

@@ -17,6 +17,7 @@ mod cert_sign;
 mod cert_verify;
 mod cluster_bundle;
 pub(crate) mod cluster_init;
+mod cluster_operator;
 mod cluster_status;
 mod config_check;
 mod context;
@@ -60,6 +61,7 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Ca(CaVerb::Rotate(rotate)) => ca_rotate::run(&context, rotate).await,
         Noun::Cluster(ClusterVerb::Init(init)) => cluster_init::run(&context, init).await,
         Noun::Cluster(ClusterVerb::Status) => cluster_status::run(&context).await,
+        Noun::Cluster(ClusterVerb::Operator(operator)) => cluster_operator::run(&context, operator).await,
         Noun::Cluster(ClusterVerb::Bundle) => cluster_bundle::run(&context).await,
         Noun::Node(NodeVerb::Start(start)) => node_start::run(&context, start).await,
         Noun::Node(NodeVerb::List) => node_list::run(&context).await,

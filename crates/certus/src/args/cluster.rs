@@ -21,6 +21,28 @@ pub(crate) enum ClusterVerb {
   certus cluster bundle > prod-roots.pem
   curl --cacert prod-roots.pem https://…")]
     Bundle,
+    /// Make an operator's identity anew, on the manager's machine
+    Operator(Operator),
+}
+
+/// `certus cluster operator`.
+#[derive(Args)]
+#[command(
+    after_help = "For when the operator's identity was lost, was stolen, or ended. The manager must run, and the
+command must run as its user: it is let in by the manager's admin socket. An identity that
+was called the same is revoked.
+
+Examples:
+  certus cluster operator --data-dir m1
+  certus cluster operator --data-dir m1 --id cli-ann-laptop --home /tmp/ann"
+)]
+pub(crate) struct Operator {
+    /// Where the manager keeps its data [default: $CERTUS_HOME/manager]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The operator's id [default: cli-USER-MACHINE]
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<NodeId>,
 }
 
 /// `certus cluster init`.

@@ -58,6 +58,7 @@ pub(super) async fn run(context: &Context, init: CaInit) -> Result<Exit, Explana
             ca_key: None,
         };
         dir = CaDir::make(&init.output_dir, init.preset).map_err(|error| error.explain())?;
+        refuse_other_names(&init, &dir)?;
         refuse_replacing(&init, &dir)?;
         let authorities = found(&mut dir, &init, &secrets, now)?;
         let dev_note = init.preset == Layout::Dev;
@@ -65,9 +66,8 @@ pub(super) async fn run(context: &Context, init: CaInit) -> Result<Exit, Explana
         let signing = dir.signing(&secrets, now).map_err(|error| error.explain())?;
         let leaves = leaves(&init, &hosts, signing.key_type());
         let existing = if init.force { Existing::Replace } else { Existing::Refuse };
-        let issued = dir
-            .issue(&signing, leaves, existing, now, &mut serials(), &mut |_| ())
-            .map_err(|error| error.explain())?;
+        let issued =
+            dir.issue(&signing, leaves, existing, now, &mut serials()).map_err(|error| error.explain())?;
         note_shortened(context, &issued);
         made.extend(issued.iter().map(|leaf| leaf_data(leaf, &dir, &init.output_dir)));
         if dev_note {
@@ -104,6 +104,16 @@ fn check(init: &CaInit, hosts: &[Host]) -> Result<(), Explanation> {
         return wrong("standard input can be read once: the hosts or the passphrase");
     }
     Ok(())
+}
+
+/// A directory keeps the file names it began with.
+fn refuse_other_names(init: &CaInit, dir: &CaDir) -> Result<(), Explanation> {
+    if dir.layout() == init.preset {
+        return Ok(());
+    }
+    let told = format!("{} goes by other file names", init.output_dir.display());
+    let told = Explanation::new(code::ALREADY_EXISTS, told).halves(dir.layout(), init.preset);
+    Err(told.hint(format!("--preset {}, or another --output-dir", dir.layout())))
 }
 
 fn refuse_replacing(init: &CaInit, dir: &CaDir) -> Result<(), Explanation> {
@@ -176,9 +186,8 @@ fn add_only(
     // The client was made with the first hosts.
     wanted.retain(|leaf| leaf.role == Role::Server);
     let existing = if init.force { Existing::Replace } else { Existing::Skip };
-    let issued = dir
-        .issue(&signing, wanted, existing, now, &mut serials(), &mut |_| ())
-        .map_err(|error| error.explain())?;
+    let issued =
+        dir.issue(&signing, wanted, existing, now, &mut serials()).map_err(|error| error.explain())?;
     note_shortened(context, &issued);
     let made = issued.iter().map(|leaf| leaf_data(leaf, &dir, &init.output_dir)).collect();
     Ok((dir, made))

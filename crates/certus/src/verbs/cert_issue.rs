@@ -45,9 +45,8 @@ pub(super) async fn run(context: &Context, issue: Issue) -> Result<Exit, Explana
         crl_urls: issue.crl_url.clone(),
     };
     let existing = if issue.force { Existing::Replace } else { Existing::Refuse };
-    let made = dir
-        .issue(&signing, vec![leaf], existing, now, &mut serials(), &mut |_| ())
-        .map_err(|error| error.explain())?;
+    let made =
+        dir.issue(&signing, vec![leaf], existing, now, &mut serials()).map_err(|error| error.explain())?;
     note_shortened(context, &made);
     let named = offline::place(&issue.signs, output);
     let named = if named.is_file() { named.parent().unwrap_or(&named).to_owned() } else { named };

@@ -51,9 +51,8 @@ pub(super) async fn run(context: &Context, sign: Sign) -> Result<Exit, Explanati
         crl_urls: sign.crl_url.clone(),
     };
     let existing = if sign.force { Existing::Replace } else { Existing::Refuse };
-    let made = dir
-        .issue(&signing, vec![leaf], existing, now, &mut serials(), &mut |_| ())
-        .map_err(|error| error.explain())?;
+    let made =
+        dir.issue(&signing, vec![leaf], existing, now, &mut serials()).map_err(|error| error.explain())?;
     note_shortened(context, &made);
     let pem = to_stdout.then(|| made.iter().map(|leaf| leaf.chain.as_str()).collect::<String>());
     let named = offline::named_dir(&sign.signs);

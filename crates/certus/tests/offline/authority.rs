@@ -140,6 +140,23 @@ fn constraints_and_path_lengths_bind() {
 }
 
 #[test]
+fn another_ca_in_the_same_place_leaves_nothing_of_the_one_before() {
+    let world = World::new();
+    world.run(&["ca", "init", "-o", "pki", "--cn", "One"]).ok();
+    world.run(&["ca", "add-issuer", "--ca", "pki"]).ok();
+    world.run(&["ca", "rotate", "--ca", "pki"]).ok();
+    world.run(&["ca", "init", "-o", "pki", "--preset", "mesh", "--force"]).failed(1, "CT-4101");
+    std::fs::remove_file(world.path("pki/ca.crt")).unwrap();
+    world.run(&["ca", "init", "-o", "pki", "--cn", "Two"]).failed(1, "CT-4101");
+    world.run(&["ca", "init", "-o", "pki", "--cn", "Two", "--force"]).ok();
+    world.run(&["cert", "issue", "--role", "server", "web", "--ca", "pki"]).ok();
+    let info = world.run(&["cert", "info", "pki/server/web.crt", "--json"]).ok().json();
+    assert_eq!(info["certificates"][0]["issuer"], "CN=Two issuer");
+    world.run(&["cert", "verify", "--ca", "pki", "pki/server/web.crt"]).ok();
+    assert!(!world.path("pki/intermediate-2.key").exists() && !world.path("pki/ca-next.key").exists());
+}
+
+#[test]
 fn keys_and_chains_leave_as_pkcs12() {
     let world = World::new();
     fleet(&world);
