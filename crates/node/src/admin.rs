@@ -1,18 +1,22 @@
 //! The admin interface: health, readiness and metrics over HTTP, on a Unix socket or loopback.
 //!
-//! Reads only; nothing here changes the process.
+//! Reads only; what a manager adds to it is the manager's own.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use certus_pki::code;
 use certus_pki::explain::{Explain, Explanation};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
 use prometheus_client::registry::Registry;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
@@ -73,6 +77,36 @@ async fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Asks the process that serves the socket at `path`: one `POST` without a body, one answer.
+///
+/// # Errors
+/// Nobody answers there, or not in time, or not with HTTP.
+pub async fn post(path: &Path, route: &str) -> Result<(StatusCode, String), AdminError> {
+    let failed = |error| AdminError { path: path.to_owned(), error };
+    let asked = tokio::time::timeout(ANSWER_WITHIN, exchange(path, route)).await;
+    asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)
+}
+
+async fn exchange(path: &Path, route: &str) -> io::Result<(StatusCode, String)> {
+    let socket = TokioIo::new(UnixStream::connect(path).await?);
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(socket).await.map_err(io::Error::other)?;
+    tokio::spawn(connection);
+    let request = hyper::Request::post(route)
+        .header(header::HOST, "localhost")
+        .body(Empty::<Bytes>::new())
+        .map_err(io::Error::other)?;
+    let (head, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(io::Error::other)?;
+    let text = String::from_utf8(body.to_bytes().into()).map_err(io::Error::other)?;
+    Ok((head.status, text))
+}
+
+/// Answers are a few lines.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// A manager answers when a command is committed.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
 fn readiness(reasons: &[Explanation]) -> Response {
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let reasons: Vec<_> = reasons
@@ -103,9 +137,9 @@ fn numbers(admin: &Admin) -> Response {
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The admin socket cannot be listened on.
+/// The admin socket cannot be listened on, or nobody answers there.
 #[derive(Debug, thiserror::Error)]
-#[error("the admin interface cannot listen on {}", .path.display())]
+#[error("the admin socket {} cannot be used", .path.display())]
 pub struct AdminError {
     /// Which socket.
     pub path: PathBuf,

@@ -46,7 +46,7 @@ impl NodeDir {
 
     /// The socket of the admin interface.
     pub fn admin_socket(&self) -> PathBuf {
-        self.root.join(ADMIN_SOCKET)
+        admin_socket(&self.root)
     }
 
     /// Where the credentials of `role` and `id` are kept.
@@ -84,6 +84,11 @@ impl NodeDir {
         let text: String = addresses.iter().map(|address| format!("{address}\n")).collect();
         atomic::write_if_changed(&self.root.join(MANAGERS), text.as_bytes())
     }
+}
+
+/// The socket of the admin interface of the daemon whose data is in `root`.
+pub fn admin_socket(root: &Path) -> PathBuf {
+    root.join(ADMIN_SOCKET)
 }
 
 const LOCK: &str = "lock";

@@ -10,6 +10,7 @@ pub mod api;
 mod house;
 mod keys;
 mod metrics;
+mod operator;
 mod presence;
 mod rate;
 mod sealing;
@@ -21,6 +22,6 @@ pub mod storage;
 
 pub use found::{FoundError, FoundOptions, Founded, OperatorIdentity, found, found_keeping, refuse_founded};
 pub use keys::KeysError;
-pub use manager::{Manager, ManagerOptions, StartError, is_founded};
+pub use manager::{Manager, ManagerOptions, StartError, is_founded, listen_address};
 pub use sealing::SealError;
 pub use truth::{CaMachine, Unanswered};

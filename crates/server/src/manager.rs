@@ -217,7 +217,8 @@ async fn serve_admin(dir: &NodeDir, house: &House, tasks: &TaskTracker) -> Resul
         refresh: Arc::new(move || refresh.refresh()),
     };
     let stop = house.shared.stopping.clone();
-    let serving = admin::serve_unix(&dir.admin_socket(), admin::router(admin), stop).await;
+    let router = admin::router(admin).merge(crate::operator::router(house.shared.clone()));
+    let serving = admin::serve_unix(&dir.admin_socket(), router, stop).await;
     let serving = serving.map_err(StartError::Admin)?;
     tasks.spawn(async move {
         let _ = serving.await;
@@ -325,4 +326,9 @@ impl Explain for StartError {
 /// Whether a manager's data is in `data_dir`.
 pub fn is_founded(data_dir: &Path) -> bool {
     ManagerDir::of(data_dir).exists()
+}
+
+/// The address that the API of the manager in `data_dir` listens on, or listened on last.
+pub fn listen_address(data_dir: &Path) -> Option<SocketAddr> {
+    ManagerDir::of(data_dir).listen()
 }

@@ -5,6 +5,7 @@ mod dev;
 mod harness;
 mod interop;
 mod join;
+mod operator;
 mod secrets;
 mod story;
 mod words;
