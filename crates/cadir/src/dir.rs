@@ -49,6 +49,11 @@ impl CaDir {
     /// Opens the CA directory at `path`, which must hold one. What a crash left unfinished is finished
     /// or removed.
     pub fn open(path: &Path, access: Access) -> Result<CaDir, CaDirError> {
+        // Before anything is made in a directory that is somebody else's.
+        let files = [LEDGER.to_owned(), Layout::Mesh.root().cert, Layout::Dev.root().cert];
+        if !files.iter().any(|file| path.join(file).exists()) {
+            return Err(CaDirError::NoCa { path: path.to_owned() });
+        }
         let dir = CaDir::at(path, access, None, Disk::default())?;
         if dir.has_root() { Ok(dir) } else { Err(CaDirError::NoCa { path: path.to_owned() }) }
     }

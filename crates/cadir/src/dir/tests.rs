@@ -68,8 +68,10 @@ fn directories_of_other_tools_are_known_by_their_files() {
         assert_eq!((dir.layout(), dir.records().unwrap()), (layout, Vec::new()));
         assert!(!temp.path().join(LEDGER).exists(), "looking changes nothing");
     }
-    let none = CaDir::open(tempfile::tempdir().unwrap().path(), Access::Change);
+    let empty = tempfile::tempdir().unwrap();
+    let none = CaDir::open(empty.path(), Access::Change);
     assert!(matches!(none, Err(CaDirError::NoCa { .. })));
+    assert!(!empty.path().join(LEDGER).exists(), "nothing is left where there is no CA");
 }
 
 #[test]
