@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Component, Path};
 use std::str::FromStr;
 
-use certus_pki::{KeyType, Lifetime};
+use certus_pki::{KeyType, Lifetime, defaults};
 
 use crate::error::CaDirError;
 
@@ -157,27 +157,24 @@ impl Layout {
     /// How long a root lives unless told otherwise.
     pub const fn root_lifetime(self) -> Lifetime {
         match self {
-            // Replaced by a planned change, not by their end.
-            Layout::Fleet | Layout::Private => Lifetime::from_days(3650),
-            // What the tools whose files these are have always used.
-            Layout::Mesh | Layout::Dev => Lifetime::from_days(365),
+            Layout::Fleet | Layout::Private => defaults::FILES_ROOT_LIFETIME,
+            Layout::Mesh | Layout::Dev => defaults::FILES_ROOT_LIFETIME_SHORT,
         }
     }
 
-    /// How long an issuer lives unless told otherwise: half its root's life, so that the next fits in.
+    /// How long an issuer lives unless told otherwise.
     pub const fn issuer_lifetime(self) -> Lifetime {
         match self {
-            Layout::Fleet | Layout::Private => Lifetime::from_days(1825),
-            Layout::Mesh | Layout::Dev => Lifetime::from_days(180),
+            Layout::Fleet | Layout::Private => defaults::FILES_ISSUER_LIFETIME,
+            Layout::Mesh | Layout::Dev => defaults::FILES_ISSUER_LIFETIME_SHORT,
         }
     }
 
     /// How long a leaf lives unless told otherwise.
     pub const fn leaf_lifetime(self) -> Lifetime {
         match self {
-            // Copied by hand, once a year.
-            Layout::Fleet => Lifetime::from_days(365),
-            Layout::Mesh | Layout::Private | Layout::Dev => Lifetime::from_days(90),
+            Layout::Fleet => defaults::FILES_LEAF_LIFETIME_FLEET,
+            Layout::Mesh | Layout::Private | Layout::Dev => defaults::FILES_LEAF_LIFETIME,
         }
     }
 

@@ -50,6 +50,19 @@ pub const API_PORT: u16 = 7443;
 /// Where a founded manager listens unless told otherwise.
 pub const API_LISTEN: &str = "0.0.0.0:7443";
 
+/// Roots of CAs in files that people run by hand (fleet, private): replaced by a planned change.
+pub const FILES_ROOT_LIFETIME: Lifetime = ROOT_LIFETIME;
+/// Roots of the mesh and dev presets: what the tools whose files these are have always used.
+pub const FILES_ROOT_LIFETIME_SHORT: Lifetime = Lifetime::from_days(365);
+/// Issuers under a root of ten years: half its life, so that the next fits in.
+pub const FILES_ISSUER_LIFETIME: Lifetime = Lifetime::from_days(1825);
+/// Issuers under a root of one year; half its life too.
+pub const FILES_ISSUER_LIFETIME_SHORT: Lifetime = Lifetime::from_days(180);
+/// Leaves of the fleet preset are copied by hand, once a year.
+pub const FILES_LEAF_LIFETIME_FLEET: Lifetime = Lifetime::from_days(365);
+/// Leaves of the other presets.
+pub const FILES_LEAF_LIFETIME: Lifetime = LEAF_LIFETIME;
+
 /// What a user can meet, what it is unless set, and how it is set.
 pub struct Default {
     /// What it governs.
@@ -94,5 +107,11 @@ table! {
     "handshake timeout", HANDSHAKE_TIMEOUT, "fixed", "a slow client does not hold a place";
     "call timeout", CALL_TIMEOUT, "fixed", "a command answers or says why not";
     "drain at shutdown", DRAIN, "fixed", "open connections may finish";
+    "CA in files: root lifetime (fleet, private)", FILES_ROOT_LIFETIME, "`ca init --ca-days`, `tls init --ca-days`", "replaced by a planned change, not by its end";
+    "CA in files: root lifetime (mesh, dev)", FILES_ROOT_LIFETIME_SHORT, "`ca init --ca-days`, `cert ca --days`", "what the tools whose files these are have always used";
+    "CA in files: issuer lifetime (fleet, private)", FILES_ISSUER_LIFETIME, "`ca add-issuer --days`", "half its root's life: the next fits in";
+    "CA in files: issuer lifetime (mesh, dev)", FILES_ISSUER_LIFETIME_SHORT, "`ca add-issuer --days`", "half its root's life: the next fits in";
+    "CA in files: leaf lifetime (fleet)", FILES_LEAF_LIFETIME_FLEET, "`cert issue --days`, `tls init --days`", "copied by hand, once a year";
+    "CA in files: leaf lifetime (mesh, private, dev)", FILES_LEAF_LIFETIME, "`cert issue --days`", "two thirds leave 30 days to notice";
     "API address", API_LISTEN, "`cluster init --listen`, `manager start --listen`", "managers are reached from other machines";
 }
