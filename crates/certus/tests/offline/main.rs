@@ -1,4 +1,4 @@
-//! The offline CA as its users call it: the real binary, real files, openssl and curl as judges.
+//! The offline CA as its users call it: the real binary, real files, other programs as judges.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 #![allow(clippy::print_stderr, reason = "a skip must be visible")]
 
@@ -11,5 +11,6 @@ mod authority;
 mod crash;
 mod fleet;
 mod judge;
+mod judges;
 mod recipes;
 mod verify;
