@@ -10,6 +10,7 @@ mod aliases;
 mod authority;
 mod crash;
 mod fleet;
+mod foreign;
 mod judge;
 mod judges;
 mod recipes;
