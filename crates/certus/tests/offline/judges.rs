@@ -1,8 +1,8 @@
 //! What other people's TLS stacks and verifiers say of the files that `tls init` makes.
 //!
-//! Key types: GnuTLS (3.7), Node (20) and Python's ssl with OpenSSL 3 take all four. JSSE takes all four
-//! from Java 16 on; before, a handshake with Ed25519 certificates fails. Python's cryptography (48)
-//! validates paths by the web's profile alone, which has no Ed25519; there only its handshake is judged.
+//! Key types: GnuTLS (3.7), Node (20), Python's ssl (3.11, with OpenSSL 3.0) and Java's JSSE (17, in TLS 1.3
+//! and 1.2) take all four. Python's cryptography (48) validates paths by the web's profile alone, which has
+//! no Ed25519: those are judged by its ssl only.
 
 use crate::harness::World;
 use crate::judge::{asked, is_there};

@@ -13,5 +13,6 @@ mod fleet;
 mod foreign;
 mod judge;
 mod judges;
+mod lints;
 mod recipes;
 mod verify;
