@@ -79,7 +79,6 @@ async fn short_lived_certificates_renew_by_themselves_with_fresh_keys() {
     .await;
     let now = leaf_of(&node.credentials());
     assert_ne!(now.key_hash(), first.key_hash());
-    assert_eq!(node.metrics().renewals().1, 0, "none failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
