@@ -193,7 +193,7 @@ impl CaDir {
                 };
                 Some(in_dir(&absolute(dir)?, flat.leaf(leaf.role, name)?))
             }
-            Place::Layout(name) => Some(in_dir(self.path(), self.layout().leaf(leaf.role, name)?)),
+            Place::Layout(name) => Some(in_dir(self.path(), self.pair_of(leaf.role, name)?)),
             Place::FirstClient => {
                 let name = leaf.subject.first_common_name().unwrap_or_default();
                 let pair = match self.layout().first_client() {
@@ -203,6 +203,20 @@ impl CaDir {
                 Some(in_dir(self.path(), pair))
             }
         })
+    }
+
+    /// The files of a leaf of this name. The fleet's first client keeps its own: issuing it again takes
+    /// its place.
+    fn pair_of(&self, role: Role, name: &str) -> Result<Pair, CaDirError> {
+        let first = self.layout().first_client().filter(|_| role == Role::Client);
+        if let Some(first) = first
+            && let Ok(text) = std::fs::read_to_string(self.path().join(&first.cert))
+            && let Ok(certificates) = Certificate::many_from_pem(&text)
+            && certificates.first().is_some_and(|client| client.common_name() == name)
+        {
+            return Ok(first);
+        }
+        self.layout().leaf(role, name)
     }
 
     /// A path as the ledger has it: relative where it lies in the directory.

@@ -86,6 +86,20 @@ fn a_cas_key_may_be_encrypted() {
 }
 
 #[test]
+fn a_fleets_root_changes_to_the_end() {
+    let world = World::new();
+    world.run(&["tls", "init", "-o", "certs", "--hosts", "a"]).ok();
+    world.run(&["ca", "rotate", "--ca", "certs"]).ok();
+    world.run(&["ca", "rotate", "--ca", "certs", "--activate"]).ok();
+    for (role, name) in [("server", "a"), ("client", "certus-client")] {
+        world.run(&["cert", "issue", "--role", role, name, "--ca", "certs", "--force"]).ok();
+    }
+    assert!(!world.path("certs/client/certus-client.crt").exists(), "the first client keeps its files");
+    world.run(&["ca", "rotate", "--ca", "certs", "--finish"]).ok();
+    world.run(&["cert", "verify", "--ca", "certs/ca.crt", "certs/client/client.crt"]).ok();
+}
+
+#[test]
 fn the_root_changes_with_nobody_locked_out() {
     let world = World::new();
     world.run(&["ca", "init", "-o", "pki", "--cn", "Root"]).ok();
