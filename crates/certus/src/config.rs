@@ -8,7 +8,7 @@ mod expand;
 use std::path::{Path, PathBuf};
 
 use certus_node::{Backend, ListenerSpec, PeerSpec, Transport};
-use certus_pki::{Explanation, NodeId, code};
+use certus_pki::{Allow, Explanation, NodeId, code};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
@@ -128,23 +128,24 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn listener(&self, raw: &RawListener) -> Result<ListenerSpec, Explanation> {
-        Ok(ListenerSpec {
-            name: self.value(&raw.name)?.text,
-            transport: self.transport(&raw.transport)?,
-            address: self.address("address", &raw.address)?,
-            forward: self.backend(&raw.forward)?,
-            allow: raw.allow.iter().map(|id| self.parsed("allow", id)).collect::<Result<_, _>>()?,
-        })
+        let allow = raw.allow.iter().map(|id| self.parsed("allow", id)).collect::<Result<_, _>>()?;
+        Ok(ListenerSpec::new(
+            self.value(&raw.name)?.text,
+            self.transport(&raw.transport)?,
+            self.address("address", &raw.address)?,
+            self.backend(&raw.forward)?,
+            Allow::Any(allow),
+        ))
     }
 
     fn peer(&self, raw: &RawPeer) -> Result<PeerSpec, Explanation> {
-        Ok(PeerSpec {
-            name: self.value(&raw.name)?.text,
-            id: self.parsed("id", &raw.id)?,
-            transport: self.transport(&raw.transport)?,
-            address: self.address("address", &raw.address)?,
-            listen: self.address("listen", &raw.listen)?,
-        })
+        Ok(PeerSpec::new(
+            self.value(&raw.name)?.text,
+            self.parsed("id", &raw.id)?,
+            self.transport(&raw.transport)?,
+            self.address("address", &raw.address)?,
+            self.address("listen", &raw.listen)?,
+        ))
     }
 
     fn backend(&self, raw: &Text) -> Result<Backend, Explanation> {

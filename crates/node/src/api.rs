@@ -45,8 +45,10 @@ impl Api {
 
     /// The same, with its handshakes counted in `metrics`.
     pub fn counting(addresses: Vec<String>, credentials: Credentials, metrics: Metrics) -> Api {
-        let cluster = credentials.current().bundle().cluster().clone();
-        let accept = Accept::only(vec![IdPattern::role(cluster, Role::Manager)]);
+        let cluster = credentials.current().bundle().cluster().cloned();
+        // Where there is no cluster there are no managers, and nobody is taken for one.
+        let managers = cluster.map(|cluster| IdPattern::role(cluster, Role::Manager));
+        let accept = Accept::only(managers.into_iter().collect());
         let mut options = ClientOptions::new(accept);
         // Whoever was away when an issuer was added hears of it from a manager, whose own certificate may
         // be of that issuer. So managers are known by their root and role, as in the first dial (I13).

@@ -59,7 +59,7 @@ impl Carrier {
         }
         let mut outbound = Vec::new();
         for spec in peers {
-            let (tcp, address) = bind(&spec.name, &spec.listen).await?;
+            let (tcp, address) = bind(&spec.name, spec.listen.as_deref().unwrap_or_default()).await?;
             carrier.peers.push((spec.name.clone(), address));
             outbound.push((tcp, outbound::Outbound::new(spec, credentials.clone(), metrics.clone())));
         }

@@ -327,8 +327,9 @@ impl Keeper {
     async fn put_in_force(&mut self, renewed: Renewed) -> Result<Certificate, RenewError> {
         let Renewed { key, chain } = renewed;
         let identity = Arc::new(Identity::new(&key, chain.clone()).map_err(RenewError::Identity)?);
-        if *identity.id() != self.identity {
-            let (expected, came) = (self.identity.clone(), identity.id().clone());
+        if identity.id() != Some(&self.identity) {
+            let came = identity.id().map_or("nobody".to_owned(), ToString::to_string);
+            let expected = self.identity.clone();
             return Err(RenewError::AnotherIdentity { expected, came });
         }
         let bundle = self.publisher.current().bundle().clone();
@@ -365,7 +366,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 fn foreign_roots(ours: &Bundle, theirs: &Bundle) -> Explanation {
     let list = |bundle: &Bundle| {
         let keys: Vec<String> = bundle.roots().iter().map(|root| root.key_hash().short()).collect();
-        format!("{} with root {}", bundle.cluster(), keys.join(" and "))
+        format!("{} with root {}", bundle.domain(), keys.join(" and "))
     };
     Explanation::new(code::FOREIGN_ROOTS, "a manager sent a bundle whose roots are not those trusted here")
         .halves(list(ours), list(theirs))

@@ -44,4 +44,7 @@ pub use files::{FileError, Fresh, IdentityDir, NodeDir, Stored};
 pub use metrics::Metrics;
 pub use node::{Node, StartError};
 pub use renew::RenewError;
-pub use spec::{Backend, ListenerSpec, NodeOptions, PeerSpec, Transport};
+pub use spec::{
+    AgentOptions, Backend, E2e, Limits, ListenerSpec, MaterialSpec, Mtls, NodeOptions, PeerId, PeerSpec, Pem,
+    ProxyProtocol, TlsSpec, Transport, WS_PATH,
+};

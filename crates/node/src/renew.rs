@@ -141,7 +141,7 @@ pub enum RenewError {
         /// Who asked.
         expected: SpiffeId,
         /// Who is named.
-        came: SpiffeId,
+        came: String,
     },
     /// What came is not trusted by what we trust.
     #[error("the certificate that came does not verify")]

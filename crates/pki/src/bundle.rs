@@ -95,7 +95,8 @@ pub struct IssuerRef {
 /// What a node trusts now. Changed only by [`Bundle::apply`]; snapshots are compared by epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
-    cluster: ClusterName,
+    /// None where authorities of no cluster are trusted: then peers need no identity of ours.
+    cluster: Option<ClusterName>,
     epoch: Epoch,
     roots: Vec<Root>,
     issuers: BTreeSet<IssuerRef>,
@@ -112,7 +113,7 @@ impl Bundle {
         revoked: impl IntoIterator<Item = Revocation>,
     ) -> Bundle {
         Bundle {
-            cluster,
+            cluster: Some(cluster),
             epoch,
             roots,
             issuers: issuers.into_iter().collect(),
@@ -120,9 +121,30 @@ impl Bundle {
         }
     }
 
-    /// The cluster whose trust it is.
-    pub fn cluster(&self) -> &ClusterName {
-        &self.cluster
+    /// What is trusted where there is no cluster: whatever one of these roots stands above. With no
+    /// root, nobody is verified.
+    pub fn of_authorities(
+        epoch: Epoch,
+        roots: Vec<Root>,
+        revoked: impl IntoIterator<Item = Revocation>,
+    ) -> Bundle {
+        Bundle {
+            cluster: None,
+            epoch,
+            roots,
+            issuers: BTreeSet::new(),
+            revoked: revoked.into_iter().map(|revocation| (revocation.cert, revocation)).collect(),
+        }
+    }
+
+    /// The cluster whose trust it is, if it is one's.
+    pub fn cluster(&self) -> Option<&ClusterName> {
+        self.cluster.as_ref()
+    }
+
+    /// The cluster's name for people, or that there is none.
+    pub fn domain(&self) -> String {
+        self.cluster.as_ref().map_or_else(|| "no cluster".to_owned(), ClusterName::to_string)
     }
 
     /// How far it has come.
@@ -140,9 +162,10 @@ impl Bundle {
         self.issuers.iter()
     }
 
-    /// Whether leaves of the issuer with this key are accepted.
+    /// Whether leaves of the issuer with this key are accepted, if it stands below a root: those that
+    /// a cluster names, and every one where there is no cluster.
     pub fn has_issuer(&self, key_hash: &Sha256) -> bool {
-        self.issuers.iter().any(|issuer| issuer.key_hash == *key_hash)
+        self.cluster.is_none() || self.issuers.iter().any(|issuer| issuer.key_hash == *key_hash)
     }
 
     /// The revocations in force.

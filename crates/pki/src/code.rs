@@ -70,6 +70,12 @@ codes! {
     HANDSHAKE_FAILED = 1115;
     /// The handshake did not end in time.
     HANDSHAKE_TIMEOUT = 1116;
+    /// The certificate lacks a name that is required of peers.
+    NAME_MISSING = 1120;
+    /// The certificate's key is of a kind that is not accepted.
+    KEY_NOT_ACCEPTED = 1121;
+    /// The caller came in the clear where that is not accepted.
+    PLAINTEXT = 1122;
 
     /// A private key does not fit its certificate.
     KEY_MISMATCH = 1201;

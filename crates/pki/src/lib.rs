@@ -17,6 +17,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod accept;
+mod agent;
 pub mod alt;
 pub mod bundle;
 pub mod cert;
@@ -45,6 +47,8 @@ pub mod time;
 pub mod token;
 pub mod verify;
 
+pub use accept::{Accept, AgentProof, Allow, Caller, KeyPolicy, Verdict};
+pub use agent::AgentId;
 pub use alt::{AltName, Names};
 pub use bundle::{Bundle, Change, Delta, Directive, Epoch, IssuerRef, Root};
 pub use cert::Certificate;
@@ -65,4 +69,4 @@ pub use serial::Serial;
 pub use subject::Subject;
 pub use time::{Lifetime, UnixTime};
 pub use token::{JoinToken, TokenId};
-pub use verify::{Accept, Issuers, Peer, Purpose, Rejection, verify_peer, verify_peer_from};
+pub use verify::{Issuers, Peer, PeerQuery, Purpose, Rejection, verify_peer};

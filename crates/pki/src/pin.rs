@@ -24,12 +24,13 @@ pub struct PinnedManager {
     pub root: Root,
     /// The manager.
     pub peer: Peer,
+    identity: SpiffeId,
 }
 
 impl PinnedManager {
     /// Which manager it is.
     pub fn identity(&self) -> &SpiffeId {
-        &self.peer.identity
+        &self.identity
     }
 }
 
@@ -71,10 +72,14 @@ pub fn verify_manager<C: AsRef<[u8]>>(
     let issuers = above.iter().map(|ca| IssuerRef { key_hash: ca.key_hash(), not_after: ca.not_after });
     let bundle = Bundle::new(cluster.clone(), Epoch::default(), vec![anchor.clone()], issuers, []);
     let peer = verify_peer(chain, &bundle, now, Purpose::Server).map_err(rejected)?;
-    if peer.identity.role != Role::Manager {
-        return Err(PinError::NotAManager { came: peer.identity, cluster });
+    match peer.identity.clone() {
+        Some(identity) if identity.role == Role::Manager => {
+            Ok(PinnedManager { cluster, root: anchor, peer, identity })
+        }
+        Some(came) => Err(PinError::NotAManager { came, cluster }),
+        // A cluster's bundle lets nobody pass without one.
+        None => Err(rejected(Rejection::NoCertificate)),
     }
-    Ok(PinnedManager { cluster, root: anchor, peer })
 }
 
 fn rejected(rejection: Rejection) -> PinError {

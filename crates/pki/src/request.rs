@@ -245,6 +245,17 @@ enum Pattern {
 }
 
 impl NamePattern {
+    /// The kind of the names meant: `dns`, `ip`, `email`, `uri`.
+    pub const fn kind(&self) -> &'static str {
+        match &self.kind {
+            Pattern::Exactly(name) => name.kind(),
+            Pattern::OneLabelBelow(_) | Pattern::AnyBelow(_) => "dns",
+            Pattern::Within(_) => "ip",
+            Pattern::MailOf(_) => "email",
+            Pattern::UriPrefix(_) => "uri",
+        }
+    }
+
     /// Whether `name` is one of those meant.
     pub fn matches(&self, name: &AltName) -> bool {
         match (&self.kind, name) {

@@ -6,16 +6,18 @@
 use rustls_pki_types::CertificateDer;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, anchor_from_trusted_cert};
 
+use crate::alt::AltName;
 use crate::bundle::{Bundle, Root};
 use crate::cert::{BadCertificate, Certificate, NoIdentity};
 use crate::code;
 use crate::explain::{Explain, Explanation};
 use crate::hash::Sha256;
-use crate::name::{ClusterName, IdPattern, SpiffeId};
+use crate::key::KeyType;
+use crate::name::{ClusterName, SpiffeId};
 use crate::revoke::{CertId, Reason};
 use crate::san::San;
 use crate::serial::Serial;
-use crate::time::UnixTime;
+use crate::time::{Lifetime, UnixTime};
 
 /// A chain is a leaf, an issuer and a root, and at most this much beside it (bridges of a rotation).
 pub const CHAIN_MAX: usize = 8;
@@ -39,53 +41,46 @@ pub enum Issuers {
     AnyBelowRoot,
 }
 
-/// Which verified peers are accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accept {
-    patterns: Vec<IdPattern>,
-}
-
-impl Accept {
-    /// Peers that match one of these; with none, nobody.
-    pub fn only(patterns: Vec<IdPattern>) -> Accept {
-        Accept { patterns }
-    }
-
-    /// Every identity of `cluster`.
-    pub fn cluster(cluster: ClusterName) -> Accept {
-        Accept { patterns: vec![IdPattern { cluster, role: None, id: None }] }
-    }
-
-    /// Whether `identity` is accepted.
-    pub fn check(&self, identity: &SpiffeId) -> Result<(), Rejection> {
-        if self.patterns.iter().any(|pattern| pattern.matches(identity)) {
-            return Ok(());
-        }
-        let expected = match &self.patterns[..] {
-            [] => "nobody: no identity is allowed here".to_owned(),
-            patterns => patterns.iter().map(IdPattern::to_string).collect::<Vec<_>>().join(" or "),
-        };
-        Err(Rejection::NotAllowed { came: identity.clone(), expected })
-    }
-}
-
 /// Who a peer is, once verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its identity.
-    pub identity: SpiffeId,
+    /// Its identity; always there where a cluster is trusted.
+    pub identity: Option<SpiffeId>,
+    /// Its certificate's common name, or the whole subject where it has none.
+    pub subject: String,
     /// Its DNS names and addresses.
     pub sans: Vec<San>,
     /// Its certificate.
     pub cert: CertId,
     /// SHA-256 of its key's SubjectPublicKeyInfo.
     pub key_hash: Sha256,
+    /// Its key's type.
+    pub key_type: KeyType,
     /// SHA-256 of its certificate.
     pub fingerprint: Sha256,
     /// Its certificate's last moment.
     pub not_after: UnixTime,
     /// The last moment of its whole chain, root included: afterwards it must not stay connected.
     pub chain_not_after: UnixTime,
+    /// Its certificate has ended, and was taken all the same (see [`crate::Accept::allowing_expired`]).
+    pub expired: bool,
+}
+
+impl Peer {
+    /// What to call it: its identity, else its certificate's first name, else its subject.
+    pub fn name(&self) -> String {
+        let named = self.identity.as_ref().map(SpiffeId::to_string);
+        named.or_else(|| self.sans.first().map(San::to_string)).unwrap_or_else(|| self.subject.clone())
+    }
+
+    /// Its DNS names and addresses, and the URI that its identity is.
+    pub fn alt_names(&self) -> impl Iterator<Item = AltName> {
+        let sans = self.sans.iter().map(|san| match san {
+            San::Dns(name) => AltName::Dns(name.clone()),
+            San::Ip(ip) => AltName::Ip(*ip),
+        });
+        sans.chain(self.identity.iter().map(|identity| AltName::Uri(identity.to_string())))
+    }
 }
 
 /// Verifies the chain a peer presented, leaf first, against what is trusted now.
@@ -98,54 +93,89 @@ pub fn verify_peer<C: AsRef<[u8]>>(
     now: UnixTime,
     purpose: Purpose,
 ) -> Result<Peer, Rejection> {
-    verify_peer_from(chain, bundle, now, purpose, Issuers::Known)
+    PeerQuery::new(bundle, now, purpose).verify(chain)
 }
 
-/// [`verify_peer`], with a say in which issuers a peer may come from.
-///
-/// # Errors
-/// A [`Rejection`] that holds both halves of the comparison that failed.
-pub fn verify_peer_from<C: AsRef<[u8]>>(
-    chain: &[C],
-    bundle: &Bundle,
-    now: UnixTime,
-    purpose: Purpose,
-    issuers: Issuers,
-) -> Result<Peer, Rejection> {
-    let (leaf_der, rest) = chain.split_first().ok_or(Rejection::NoCertificate)?;
-    if chain.len() > CHAIN_MAX {
-        return Err(Rejection::ChainTooLong { came: chain.len() });
+/// What a peer's chain is verified by.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerQuery<'a> {
+    /// What is trusted.
+    pub bundle: &'a Bundle,
+    /// The time.
+    pub now: UnixTime,
+    /// Which side of the connection the peer is on.
+    pub purpose: Purpose,
+    /// Which issuers it may come from.
+    pub issuers: Issuers,
+    /// How long after its end a leaf is still taken.
+    pub grace: Option<Lifetime>,
+}
+
+impl<'a> PeerQuery<'a> {
+    /// By what is trusted at `now`, of issuers that the bundle names, and no leaf that has ended.
+    pub const fn new(bundle: &'a Bundle, now: UnixTime, purpose: Purpose) -> PeerQuery<'a> {
+        PeerQuery { bundle, now, purpose, issuers: Issuers::Known, grace: None }
     }
-    let leaf = Certificate::from_der(leaf_der.as_ref()).map_err(Rejection::Certificate)?;
-    in_time("the certificate", leaf.not_before, leaf.not_after, now)?;
-    let path = verify_path(leaf_der.as_ref(), rest, bundle, now, purpose).map_err(|error| match error {
-        PathError::Webpki(error) => rejection(error, &leaf, rest, bundle, now, purpose),
-        PathError::Other(rejection) => rejection,
-    })?;
-    if leaf.is_ca || !leaf.digital_signature {
-        return Err(Rejection::NotALeaf { is_ca: leaf.is_ca });
+
+    /// Verifies the chain a peer presented, leaf first.
+    ///
+    /// # Errors
+    /// A [`Rejection`] that holds both halves of the comparison that failed.
+    pub fn verify<C: AsRef<[u8]>>(&self, chain: &[C]) -> Result<Peer, Rejection> {
+        let PeerQuery { bundle, now, purpose, .. } = *self;
+        let (leaf_der, rest) = chain.split_first().ok_or(Rejection::NoCertificate)?;
+        if chain.len() > CHAIN_MAX {
+            return Err(Rejection::ChainTooLong { came: chain.len() });
+        }
+        let leaf = Certificate::from_der(leaf_der.as_ref()).map_err(Rejection::Certificate)?;
+        let ends = leaf.not_after.plus(self.grace.unwrap_or(Lifetime::from_secs(0)));
+        let expired = now > leaf.not_after && now <= ends;
+        // The path of a leaf that has ended is judged as of its end; the root as of now.
+        let at = if expired { leaf.not_after } else { now };
+        in_time("the certificate", leaf.not_before, leaf.not_after, at)?;
+        let path =
+            verify_path(leaf_der.as_ref(), rest, bundle, (now, at), purpose).map_err(
+                |error| match error {
+                    PathError::Webpki(error) => rejection(error, &leaf, rest, bundle, now, purpose),
+                    PathError::Other(rejection) => rejection,
+                },
+            )?;
+        if leaf.is_ca || !leaf.digital_signature {
+            return Err(Rejection::NotALeaf { is_ca: leaf.is_ca });
+        }
+        let cert = CertId { issuer: path.issuer, serial: leaf.serial };
+        if self.issuers == Issuers::Known && !bundle.has_issuer(&path.issuer) {
+            return Err(Rejection::IssuerNotActive { issuer: path.issuer });
+        }
+        if let Some(revocation) = bundle.revocation(&cert) {
+            let (at, reason) = (revocation.at, revocation.reason);
+            return Err(Rejection::Revoked { serial: leaf.serial, at, reason });
+        }
+        let identity = identity_of(&leaf, bundle)?;
+        let path_ends = if expired { path.not_after.max(ends) } else { path.not_after };
+        Ok(Peer {
+            identity,
+            subject: leaf.common_name().to_owned(),
+            cert,
+            key_hash: leaf.key_hash(),
+            key_type: leaf.public_key.key_type(),
+            fingerprint: leaf.fingerprint(),
+            not_after: leaf.not_after,
+            chain_not_after: path_ends.min(ends),
+            expired,
+            sans: leaf.sans,
+        })
     }
-    let cert = CertId { issuer: path.issuer, serial: leaf.serial };
-    if issuers == Issuers::Known && !bundle.has_issuer(&path.issuer) {
-        return Err(Rejection::IssuerNotActive { issuer: path.issuer });
-    }
-    if let Some(revocation) = bundle.revocation(&cert) {
-        let (at, reason) = (revocation.at, revocation.reason);
-        return Err(Rejection::Revoked { serial: leaf.serial, at, reason });
-    }
+}
+
+/// The identity that a leaf must have where a cluster is trusted, and may have elsewhere.
+fn identity_of(leaf: &Certificate, bundle: &Bundle) -> Result<Option<SpiffeId>, Rejection> {
+    let Some(cluster) = bundle.cluster() else { return Ok(leaf.identity().ok()) };
     let identity = leaf.identity().map_err(Rejection::NoIdentity)?;
-    if identity.cluster != *bundle.cluster() {
-        return Err(Rejection::WrongCluster { came: identity, expected: bundle.cluster().clone() });
+    if identity.cluster != *cluster {
+        return Err(Rejection::WrongCluster { came: identity, expected: cluster.clone() });
     }
-    Ok(Peer {
-        identity,
-        cert,
-        key_hash: leaf.key_hash(),
-        fingerprint: leaf.fingerprint(),
-        not_after: leaf.not_after,
-        chain_not_after: path.not_after.min(leaf.not_after),
-        sans: leaf.sans,
-    })
+    Ok(Some(identity))
 }
 
 /// What a verified path adds to its leaf.
@@ -163,7 +193,7 @@ fn verify_path<C: AsRef<[u8]>>(
     leaf: &[u8],
     rest: &[C],
     bundle: &Bundle,
-    now: UnixTime,
+    (now, at): (UnixTime, UnixTime),
     purpose: Purpose,
 ) -> Result<Path, PathError> {
     let leaf = CertificateDer::from(leaf);
@@ -178,7 +208,7 @@ fn verify_path<C: AsRef<[u8]>>(
         Purpose::Server => KeyUsage::server_auth(),
         Purpose::Client => KeyUsage::client_auth(),
     };
-    let at = std::time::Duration::from_secs(u64::try_from(now.secs()).unwrap_or(0));
+    let at = std::time::Duration::from_secs(u64::try_from(at.secs()).unwrap_or(0));
     let at = rustls_pki_types::UnixTime::since_unix_epoch(at);
     let path = leaf
         .verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &rest, at, usage, None, None)
@@ -362,9 +392,33 @@ pub enum Rejection {
     #[error("{came} is not accepted here")]
     NotAllowed {
         /// Who it is.
-        came: SpiffeId,
+        came: String,
         /// Who is accepted.
         expected: String,
+    },
+    /// Not for the name that was dialed.
+    #[error("certificate is valid for {}, not {expected}", listed(.came))]
+    WrongName {
+        /// The name that was dialed.
+        expected: String,
+        /// The names it carries.
+        came: Vec<String>,
+    },
+    /// A name that it must carry is missing.
+    #[error("the certificate carries no name that matches {expected}")]
+    NameMissing {
+        /// The name or pattern that must be matched.
+        expected: String,
+        /// The names it carries.
+        came: Vec<String>,
+    },
+    /// Its key is of a kind that is not taken here.
+    #[error("certificate must use {expected}, got {came}")]
+    KeyNotAccepted {
+        /// The kinds that are.
+        expected: String,
+        /// Its kind.
+        came: KeyType,
     },
     /// Not for this side of a connection.
     #[error("the certificate may not be used by a TLS {}", match .needed { Purpose::Server => "server", Purpose::Client => "client" })]
@@ -401,6 +455,10 @@ pub enum Rejection {
     },
 }
 
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "no name".to_owned() } else { names.join(", ") }
+}
+
 impl Rejection {
     /// The fixed word by which metrics count it.
     pub const fn label(&self) -> &'static str {
@@ -413,6 +471,9 @@ impl Rejection {
             Rejection::IssuerNotActive { .. } => "issuer_not_active",
             Rejection::WrongCluster { .. } => "wrong_cluster",
             Rejection::NotAllowed { .. } => "not_allowed",
+            Rejection::WrongName { .. } => "wrong_name",
+            Rejection::NameMissing { .. } => "name_missing",
+            Rejection::KeyNotAccepted { .. } => "key_not_accepted",
             Rejection::WrongPurpose { .. } => "wrong_purpose",
             Rejection::NoIdentity(_) => "no_identity",
             Rejection::NotALeaf { .. } => "not_a_leaf",
@@ -460,6 +521,17 @@ impl Explain for Rejection {
             Rejection::NotAllowed { came, expected } => new(code::NOT_ALLOWED)
                 .halves(expected, came)
                 .hint("add the identity to `allow` of the listener, or to `id` of the peer"),
+            Rejection::WrongName { expected, came } => {
+                new(code::WRONG_NAME).halves(expected, listed(came)).hint(
+                    "dial a name that the certificate carries, or give it this one: certus cert issue --dns",
+                )
+            }
+            Rejection::NameMissing { expected, came } => new(code::NAME_MISSING)
+                .halves(expected, listed(came))
+                .hint("issue the peer a certificate with that name, or take it out of `required_sans`"),
+            Rejection::KeyNotAccepted { expected, came } => new(code::KEY_NOT_ACCEPTED)
+                .halves(expected, came)
+                .hint("make a key of such a kind (certus key new --key-type p256), or widen `key_types`"),
             Rejection::WrongPurpose { needed } => new(code::WRONG_PURPOSE).halves(
                 match needed {
                     Purpose::Server => "extended key usage serverAuth",

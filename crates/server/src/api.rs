@@ -59,7 +59,15 @@ pub(crate) fn peer_of<T>(request: &Request<T>) -> Result<Arc<PeerIdentity>, Stat
 
 /// The same, by name.
 pub(crate) fn caller_of<T>(request: &Request<T>) -> Result<SpiffeId, Status> {
-    Ok(peer_of(request)?.peer.identity.clone())
+    identity_of(&*peer_of(request)?)
+}
+
+/// The identity of a verified peer. A cluster's bundle lets nobody pass without one.
+pub(crate) fn identity_of(peer: &PeerIdentity) -> Result<SpiffeId, Status> {
+    peer.peer.identity.clone().ok_or_else(|| {
+        let what = "this call needs a certificate with an identity of the cluster";
+        refuse(&Explanation::new(certus_pki::code::NO_IDENTITY, what))
+    })
 }
 
 /// The status of an error.

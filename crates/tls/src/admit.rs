@@ -5,8 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use certus_pki::verify::verify_peer_from;
-use certus_pki::{Accept, Issuers, Peer, Purpose, Rejection};
+use certus_pki::{Accept, Issuers, Peer, PeerQuery, Purpose, Rejection};
 
 use crate::credentials::{Credentials, Snapshot};
 use crate::lock;
@@ -75,8 +74,9 @@ impl Gate {
     /// Whether the peer with this chain is trusted and accepted.
     pub(crate) fn judge<C: AsRef<[u8]>>(&self, view: &View, chain: &[C]) -> Result<Peer, Rejection> {
         let (bundle, now) = (view.snapshot.bundle(), self.credentials.now());
-        let peer = verify_peer_from(chain, bundle, now, self.purpose, self.issuers)?;
-        view.accept.check(&peer.identity)?;
+        let query = PeerQuery::new(bundle, now, self.purpose);
+        let peer = PeerQuery { issuers: self.issuers, grace: view.accept.grace(), ..query }.verify(chain)?;
+        view.accept.check(&peer)?;
         Ok(peer)
     }
 
@@ -89,7 +89,7 @@ impl Gate {
         self.credentials.now() <= peer.chain_not_after
             && bundle.has_issuer(&peer.cert.issuer)
             && bundle.revocation(&peer.cert).is_none()
-            && view.accept.check(&peer.identity).is_ok()
+            && view.accept.check(peer).is_ok()
     }
 
     /// Admits a peer to the registry, or says why not.

@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use certus_pki::verify::verify_peer;
-use certus_pki::{
-    Bundle, ClusterName, Delta, Epoch, Explain, Explanation, Purpose, Rejection, UnixTime, Usage, code,
-};
+use certus_pki::{Bundle, Delta, Epoch, Explain, Explanation, Purpose, Rejection, UnixTime, Usage, code};
 use tokio::sync::watch;
 
 use crate::identity::Identity;
@@ -47,14 +45,31 @@ impl Snapshot {
     /// Whether its own identity is one that its own bundle accepts at `now`, on every side of a
     /// connection that the identity's role stands on.
     pub fn check(&self, now: UnixTime) -> Result<(), NotPublished> {
+        let Some(cluster) = self.bundle.cluster() else { return self.check_times(now) };
         if self.bundle.roots().is_empty() {
             return Err(NotPublished::NoRoots);
         }
         let Some(identity) = &self.identity else { return Ok(()) };
-        let usage = Usage::of_role(identity.id().role);
+        let usage = identity.id().filter(|id| id.cluster == *cluster).map(|id| Usage::of_role(id.role));
+        let usage = usage.unwrap_or(Usage::ANY);
         let sides = [(usage.client, Purpose::Client), (usage.server, Purpose::Server)];
         for purpose in sides.into_iter().filter_map(|(on, purpose)| on.then_some(purpose)) {
             verify_peer(identity.chain(), &self.bundle, now, purpose).map_err(NotPublished::Identity)?;
+        }
+        Ok(())
+    }
+
+    /// Without a cluster, who trusts this identity is the peers' affair; that its time has come and has
+    /// not ended is not.
+    fn check_times(&self, now: UnixTime) -> Result<(), NotPublished> {
+        let Some(leaf) = self.identity.as_ref().map(|identity| identity.leaf()) else { return Ok(()) };
+        let (not_before, not_after) = (leaf.not_before, leaf.not_after);
+        let what = "the certificate";
+        if now < not_before {
+            return Err(NotPublished::Identity(Rejection::NotYetValid { what, now, not_before }));
+        }
+        if now > not_after {
+            return Err(NotPublished::Identity(Rejection::Expired { what, now, not_after }));
         }
         Ok(())
     }
@@ -158,10 +173,10 @@ fn follows(current: &Snapshot, next: &Snapshot) -> Result<bool, NotPublished> {
         return Err(NotPublished::OlderEpoch { expected, came });
     }
     if next.bundle.cluster() != current.bundle.cluster() {
-        let (expected, came) = (current.bundle.cluster().clone(), next.bundle.cluster().clone());
+        let (expected, came) = (current.bundle.domain(), next.bundle.domain());
         return Err(NotPublished::AnotherCluster { expected, came });
     }
-    if next.bundle.roots().is_empty() {
+    if next.bundle.cluster().is_some() && next.bundle.roots().is_empty() {
         return Err(NotPublished::NoRoots);
     }
     match (&next.identity, &current.identity) {
@@ -244,9 +259,9 @@ pub enum NotPublished {
     #[error("the bundle is another cluster's")]
     AnotherCluster {
         /// The cluster of what is in force.
-        expected: ClusterName,
+        expected: String,
         /// The cluster that came.
-        came: ClusterName,
+        came: String,
     },
     /// Nobody could be trusted.
     #[error("the bundle holds no root")]

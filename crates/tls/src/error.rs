@@ -66,7 +66,7 @@ impl HandshakeError {
     }
 
     /// Every word that [`HandshakeError::label`] can give, so that metrics can begin at zero.
-    pub const LABELS: [&'static str; 19] = [
+    pub const LABELS: [&'static str; 22] = [
         "unknown_authority",
         "expired",
         "not_yet_valid",
@@ -75,6 +75,9 @@ impl HandshakeError {
         "issuer_not_active",
         "wrong_cluster",
         "not_allowed",
+        "wrong_name",
+        "name_missing",
+        "key_not_accepted",
         "wrong_purpose",
         "no_identity",
         "not_a_leaf",

@@ -15,15 +15,26 @@ pub struct Identity {
     key: Arc<dyn SigningKey>,
     chain: Vec<Vec<u8>>,
     leaf: Certificate,
-    id: SpiffeId,
+    id: Option<SpiffeId>,
 }
 
 impl Identity {
-    /// The identity of `key` under `chain`. Whether it is trusted is asked of a bundle, later.
+    /// The identity of a cluster's node: `key` under `chain`. Whether it is trusted is asked of a
+    /// bundle, later.
     ///
     /// # Errors
     /// The chain is empty, too long or unreadable, the leaf is another key's, or names no identity.
     pub fn new(key: &PrivateKey, chain: Vec<Vec<u8>>) -> Result<Identity, BadIdentity> {
+        let identity = Identity::of_any_authority(key, chain)?;
+        identity.leaf.identity().map_err(BadIdentity::NoIdentity)?;
+        Ok(identity)
+    }
+
+    /// The same for a certificate of any authority, which may have names of other kinds only.
+    ///
+    /// # Errors
+    /// The chain is empty, too long or unreadable, or the leaf is another key's.
+    pub fn of_any_authority(key: &PrivateKey, chain: Vec<Vec<u8>>) -> Result<Identity, BadIdentity> {
         if !(1..=verify::CHAIN_MAX).contains(&chain.len()) {
             return Err(BadIdentity::ChainLength { came: chain.len() });
         }
@@ -37,7 +48,7 @@ impl Identity {
         if expected != came {
             return Err(BadIdentity::KeyMismatch { expected, came });
         }
-        let id = leaf.identity().map_err(BadIdentity::NoIdentity)?;
+        let id = leaf.identity().ok();
         let document = key.to_pkcs8_der().map_err(BadIdentity::Key)?;
         let document = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(&document[..]));
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&document)
@@ -45,9 +56,9 @@ impl Identity {
         Ok(Identity { key, chain, leaf, id })
     }
 
-    /// Its name.
-    pub fn id(&self) -> &SpiffeId {
-        &self.id
+    /// Its SPIFFE id; always there in a cluster.
+    pub fn id(&self) -> Option<&SpiffeId> {
+        self.id.as_ref()
     }
 
     /// Its certificate.

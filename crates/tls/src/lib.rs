@@ -15,7 +15,7 @@
 //! tokio::spawn(sweep_each_second(publisher.credentials(), |cuts| drop(cuts)));
 //! let server = Server::new(publisher.credentials(), ServerOptions::new(accept));
 //! let stream = server.accept(io).await?;
-//! let caller = stream.peer().map(|peer| &peer.peer.identity);
+//! let caller = stream.peer().map(|peer| peer.peer.name());
 //! # let _ = caller;
 //! # Ok(())
 //! # }
@@ -26,6 +26,7 @@ mod client;
 mod credentials;
 mod error;
 mod identity;
+mod lifecycle;
 mod pinned;
 mod provider;
 mod registry;
@@ -44,6 +45,7 @@ pub use client::{Client, ClientOptions};
 pub use credentials::{Credentials, NotPublished, Publisher, Snapshot, sweep_each_second};
 pub use error::{HandshakeError, explain_read_error, explain_source};
 pub use identity::{BadIdentity, Identity};
+pub use lifecycle::{Action, Lifecycle};
 pub use pinned::connect_pinned;
 pub use registry::{ConnectionId, ConnectionInfo, CutRecord, Registry};
 pub use server::{ClientCertificate, Server, ServerOptions, Versions};

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use certus_pki::verify::verify_peer;
-use certus_pki::{Accept, Bundle, CertId, Epoch, Purpose, Rejection, Serial, Sha256, SpiffeId, UnixTime};
+use certus_pki::{Accept, Bundle, CertId, Epoch, Purpose, Rejection, Serial, Sha256, UnixTime};
 use futures_util::task::AtomicWaker;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +29,8 @@ pub struct ConnectionId(u64);
 pub struct CutRecord {
     /// Which connection.
     pub connection: ConnectionId,
-    /// With whom.
-    pub peer: SpiffeId,
+    /// With whom, by the name of [`certus_pki::Peer::name`].
+    pub peer: String,
     /// The certificate the peer had shown.
     pub cert: CertId,
     /// What the peer would be refused with now.
@@ -139,7 +139,7 @@ impl Registry {
             let of_end = inner.by_end.range((end, ConnectionId(0))..=(end, ConnectionId(u64::MAX)));
             let refused = |(_, id): &(EndId, ConnectionId)| {
                 let peer = inner.live.get(id)?.peer.as_ref()?;
-                Some((*id, accept.check(&peer.peer.identity).err()?))
+                Some((*id, accept.check(&peer.peer).err()?))
             };
             of_end.filter_map(refused).collect()
         };
@@ -172,7 +172,7 @@ impl Registry {
             let connection = lock(&self.inner).remove(id);
             let Some(connection) = connection else { continue };
             if let Some(peer) = &connection.peer {
-                let (peer, cert) = (peer.peer.identity.clone(), peer.peer.cert);
+                let (peer, cert) = (peer.peer.name(), peer.peer.cert);
                 cuts.push(CutRecord { connection: id, peer, cert, reason: reason.clone() });
             }
             connection.cut(reason);

@@ -82,9 +82,12 @@ pub(crate) fn alert(rejection: &Rejection) -> Error {
         }
         Rejection::Revoked { .. } => CertificateError::Revoked,
         Rejection::WrongPurpose { .. } => CertificateError::InvalidPurpose,
-        Rejection::NotAllowed { .. } | Rejection::WrongCluster { .. } | Rejection::NoCertificate => {
-            CertificateError::ApplicationVerificationFailure
-        }
+        Rejection::WrongName { .. } => CertificateError::NotValidForName,
+        Rejection::NotAllowed { .. }
+        | Rejection::NameMissing { .. }
+        | Rejection::KeyNotAccepted { .. }
+        | Rejection::WrongCluster { .. }
+        | Rejection::NoCertificate => CertificateError::ApplicationVerificationFailure,
         Rejection::BadSignature
         | Rejection::NoIdentity(_)
         | Rejection::NotALeaf { .. }

@@ -10,7 +10,7 @@ use crate::v1;
 /// A bundle for the wire.
 pub fn bundle_to_wire(bundle: &Bundle) -> v1::Bundle {
     v1::Bundle {
-        cluster: bundle.cluster().to_string(),
+        cluster: bundle.cluster().map(ToString::to_string).unwrap_or_default(),
         epoch: Some(epoch_to_wire(bundle.epoch())),
         roots: bundle.roots().iter().map(|root| root.der().to_vec()).collect(),
         issuers: bundle.issuers().map(issuer_to_wire).collect(),

@@ -76,16 +76,16 @@ fn founder(
         Refusal::mismatch(what, "a certificate that the new cluster accepts", error)
     };
     let peer = verify_peer(&[der, &genesis.issuer_der], bundle, at, purpose).map_err(rejected)?;
-    if peer.identity.role != role {
-        return Err(Refusal::mismatch(what, format!("a {role}"), &peer.identity));
-    }
+    let named = peer.name();
+    let identity = peer.identity.filter(|identity| identity.role == role);
+    let identity = identity.ok_or_else(|| Refusal::mismatch(what, format!("a {role}"), named))?;
     let certificate = parsed(what, der)?;
     let planned_at = certificate.not_before.plus(BACKDATE);
     if at.secs_since(planned_at).unsigned_abs() > u64::from(PLAN_TOLERANCE.secs()) {
         return Err(Refusal::StalePlan { planned_at, at });
     }
     let plan = LeafPlan {
-        identity: peer.identity,
+        identity,
         public_key: certificate.public_key.clone(),
         sans: peer.sans,
         validity: Validity::starting(planned_at, genesis.settings.lifetime_of(role)),

@@ -43,7 +43,7 @@ fn the_founded_cluster_trusts_its_manager_and_its_operator() {
         (&genesis.operator_der, Role::Client, Purpose::Client),
     ] {
         let peer = verify_peer(&[der, &genesis.issuer_der], &bundle, START, purpose).unwrap();
-        let record = node(&world.store, &peer.identity).unwrap().unwrap();
+        let record = node(&world.store, peer.identity.as_ref().unwrap()).unwrap().unwrap();
         assert_eq!((record.identity.role, record.newest), (role, peer.cert));
     }
     assert_eq!(node(&world.store, &operator()).unwrap().unwrap().grant, Grant::Admin);

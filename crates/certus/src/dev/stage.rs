@@ -7,9 +7,7 @@ use std::time::Duration;
 use certus_node::{
     Backend, IdentityDir, ListenerSpec, Node, NodeDir, NodeOptions, PeerSpec, Transport, system_clock,
 };
-use certus_pki::{
-    ClusterName, Explain, Explanation, IdPattern, JoinToken, NodeId, Role, Root, SpiffeId, code,
-};
+use certus_pki::{ClusterName, Explain, Explanation, JoinToken, NodeId, Role, Root, SpiffeId, code};
 use certus_server::{FoundOptions, Manager, ManagerOptions};
 use certus_wire::v1;
 
@@ -81,22 +79,13 @@ impl Stage {
     /// Starts both workers; each joins with a token of its own where it has not before.
     pub(crate) async fn join(&mut self) -> Result<(), Explanation> {
         let mut first = self.worker(WEB_1).await?;
-        first.listeners = vec![ListenerSpec {
-            name: "web".to_owned(),
-            transport: Transport::Tcp,
-            address: free(LISTENER_PORT).to_string(),
-            forward: Backend::Tcp(self.service.address().to_string()),
-            allow: vec![IdPattern::from(worker(WEB_2)?)],
-        }];
+        let (address, allow) = (free(LISTENER_PORT).to_string(), worker(WEB_2)?.into());
+        let forward = Backend::Tcp(self.service.address().to_string());
+        first.listeners = vec![ListenerSpec::new("web", Transport::Tcp, address, forward, allow)];
         let first = Node::start(first).await.map_err(|error| error.explain())?;
         let mut second = self.worker(WEB_2).await?;
-        second.peers = vec![PeerSpec {
-            name: "web".to_owned(),
-            id: worker(WEB_1)?,
-            transport: Transport::Tcp,
-            address: bound(&first).to_string(),
-            listen: free(ENTRANCE_PORT).to_string(),
-        }];
+        let (address, listen) = (bound(&first).to_string(), free(ENTRANCE_PORT).to_string());
+        second.peers = vec![PeerSpec::new("web", worker(WEB_1)?, Transport::Tcp, address, listen)];
         let second = Node::start(second).await.map_err(|error| error.explain())?;
         self.workers = Some((first, second));
         Ok(())

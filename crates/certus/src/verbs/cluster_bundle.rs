@@ -27,11 +27,8 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Explanation> {
         expires_at: root.not_after().to_string(),
         pem: pem::encode(pem::CERTIFICATE, root.der()),
     });
-    let report = Report {
-        cluster: bundle.cluster().to_string(),
-        epoch: bundle.epoch().to_string(),
-        roots: roots.collect(),
-    };
+    let report =
+        Report { cluster: bundle.domain(), epoch: bundle.epoch().to_string(), roots: roots.collect() };
     let text = || report.roots.iter().map(|root| root.pem.as_str()).collect::<String>();
     context.terminal.report(&report, || text().trim_end().to_owned());
     Ok(Exit::Done)

@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context, check: &Check) -> Result<Exit, Explanation>
     };
     let report = Report::of(check.file.display().to_string(), &config);
     context.terminal.report(&report, || report.words());
-    for listener in config.listeners.iter().filter(|listener| listener.allow.is_empty()) {
+    for listener in config.listeners.iter().filter(|listener| listener.allow.is_nobody()) {
         context.terminal.note(&nobody(&listener.name));
     }
     Ok(Exit::Done)
@@ -62,15 +62,15 @@ impl Report {
             name: listener.name.clone(),
             transport: listener.transport.to_string(),
             address: listener.address.clone(),
-            forward: listener.forward.to_string(),
-            allow: listener.allow.iter().map(ToString::to_string).collect(),
+            forward: listener.forward.as_ref().map(ToString::to_string).unwrap_or_default(),
+            allow: vec![listener.allow.to_string()],
         });
         let peers = config.peers.iter().map(|peer| Peer {
             name: peer.name.clone(),
             id: peer.id.to_string(),
             transport: peer.transport.to_string(),
             address: peer.address.clone(),
-            listen: peer.listen.clone(),
+            listen: peer.listen.clone().unwrap_or_default(),
         });
         Report {
             file,

@@ -63,7 +63,7 @@ async fn worker(context: &Context, start: &Start) -> Result<Exit, Explanation> {
     let options = worker_options(context, start)?;
     // Only now: until the token is read, ctrl-c ends the process as it always does.
     let mut ending = Ending::listen()?;
-    for listener in options.listeners.iter().filter(|listener| listener.allow.is_empty()) {
+    for listener in options.listeners.iter().filter(|listener| listener.allow.is_nobody()) {
         tracing::warn!("{}", nobody(&listener.name));
     }
     let Some(started) = ending.unless_told(Node::start(options)).await else { return Ok(Exit::Done) };

@@ -103,8 +103,8 @@ fn check(
     wanted: &Wanted<'_>,
     now: UnixTime,
 ) -> Result<Joined, BadAnswer> {
-    if *bundle.cluster() != manager.cluster {
-        let (expected, came) = (manager.cluster.clone(), bundle.cluster().clone());
+    if bundle.cluster() != Some(&manager.cluster) {
+        let (expected, came) = (manager.cluster.clone(), bundle.domain());
         return Err(BadAnswer::AnotherCluster { expected, came });
     }
     if !bundle.roots().contains(&manager.root) {
@@ -118,8 +118,8 @@ fn check(
     }
     let peer = verify_peer(chain, bundle, now, Purpose::Client).map_err(BadAnswer::Untrusted)?;
     let expected = SpiffeId { cluster: manager.cluster.clone(), role: wanted.role, id: wanted.id.clone() };
-    if peer.identity != expected {
-        return Err(BadAnswer::AnotherIdentity { expected, came: peer.identity });
+    if peer.identity.as_ref() != Some(&expected) {
+        return Err(BadAnswer::AnotherIdentity { expected, came: peer.name() });
     }
     Ok(Joined { identity: expected, chain: chain.to_vec(), bundle: bundle.clone() })
 }
@@ -182,7 +182,7 @@ pub enum BadAnswer {
         /// The cluster whose root is pinned.
         expected: ClusterName,
         /// The bundle's.
-        came: ClusterName,
+        came: String,
     },
     /// The bundle does not trust the pinned root.
     #[error("its bundle does not hold the pinned root")]
@@ -204,7 +204,7 @@ pub enum BadAnswer {
         /// Who asked.
         expected: SpiffeId,
         /// Who is named.
-        came: SpiffeId,
+        came: String,
     },
     /// Its own bundle does not trust the certificate.
     #[error("its certificate does not verify against its bundle")]

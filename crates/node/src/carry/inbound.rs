@@ -30,7 +30,7 @@ pub(super) struct Inbound {
 
 impl Inbound {
     pub(super) fn new(spec: ListenerSpec, credentials: Credentials, metrics: Metrics) -> Inbound {
-        let options = ServerOptions::new(Accept::only(spec.allow.clone()));
+        let options = ServerOptions::new(Accept::new(spec.allow.clone()));
         Inbound { server: Server::new(credentials, options), spec, metrics }
     }
 }
@@ -55,12 +55,13 @@ impl End for Inbound {
                 return;
             }
         };
-        let peer = tls.peer().map(|peer| peer.peer.identity.to_string()).unwrap_or_default();
-        let plain = match Plain::connect(&self.spec.forward).await {
+        let peer = tls.peer().map(|peer| peer.peer.name()).unwrap_or_default();
+        let Some(forward) = &self.spec.forward else { return };
+        let plain = match Plain::connect(forward).await {
             Ok(plain) => plain,
             Err(error) => {
                 let why = Explanation::new(code::BACKEND, "the service does not answer")
-                    .fact("address", &self.spec.forward)
+                    .fact("address", forward)
                     .fact("the system says", error);
                 tracing::warn!(name, %from, peer, code = %why.code, %why, "closed a connection");
                 return;

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use certus_pki::Accept;
 use certus_pki::explain::{Explain, Explanation};
+use certus_pki::{Accept, Allow};
 use certus_tls::{Client, ClientOptions, Credentials, TlsStream, explain_read_error};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
@@ -14,7 +14,7 @@ use super::accept::End;
 use super::pump::{Broken, Carried, carry};
 use crate::api::{connect_tcp, unreachable};
 use crate::metrics::{Metrics, Side};
-use crate::spec::PeerSpec;
+use crate::spec::{PeerId, PeerSpec};
 
 /// What a goodbye may take; the other end may be gone.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,7 +27,10 @@ pub(super) struct Outbound {
 
 impl Outbound {
     pub(super) fn new(spec: PeerSpec, credentials: Credentials, metrics: Metrics) -> Outbound {
-        let options = ClientOptions::new(Accept::only(vec![spec.id.clone().into()]));
+        let options = ClientOptions::new(Accept::new(match &spec.id {
+            PeerId::Spiffe(id) => Allow::from(id.clone()),
+            PeerId::Agent(id) => Allow::Agent(*id),
+        }));
         Outbound { client: Client::new(credentials, options), spec, metrics }
     }
 

@@ -46,23 +46,12 @@ pub(crate) async fn echo() -> SocketAddr {
 }
 
 pub(crate) fn listener(forward: Backend, allow: &[&str]) -> ListenerSpec {
-    ListenerSpec {
-        name: "web".into(),
-        transport: Transport::Tcp,
-        address: "127.0.0.1:0".into(),
-        forward,
-        allow: allow.iter().map(|pattern| pattern.parse::<IdPattern>().unwrap()).collect(),
-    }
+    let allow = Allow::Any(allow.iter().map(|pattern| pattern.parse().unwrap()).collect());
+    ListenerSpec::new("web", Transport::Tcp, "127.0.0.1:0", forward, allow)
 }
 
 pub(crate) fn peer(id: certus_pki::SpiffeId, address: SocketAddr) -> PeerSpec {
-    PeerSpec {
-        name: "web".into(),
-        id,
-        transport: Transport::Tcp,
-        address: address.to_string(),
-        listen: "127.0.0.1:0".into(),
-    }
+    PeerSpec::new("web", id, Transport::Tcp, address.to_string(), "127.0.0.1:0")
 }
 
 /// One end, with its credentials.

@@ -1,8 +1,7 @@
 //! What those trust who were away, or whose clock was wrong for a while.
 
 use certus_pki::{
-    Bundle, CertId, Issuers, Lifetime, Purpose, Reason, Rejection, Revocation, Serial, UnixTime,
-    verify_peer_from,
+    Bundle, CertId, Issuers, Lifetime, PeerQuery, Purpose, Reason, Rejection, Revocation, Serial, UnixTime,
 };
 
 use crate::world::{NOW, World, bundle, key_hash, web};
@@ -13,8 +12,9 @@ fn i13_an_unknown_issuer_will_do_only_where_that_is_said_and_only_below_our_root
     let prod = World::new("prod");
     let later = World::under(prod.root.clone());
     let leaf = later.leaf(&web());
-    let from =
-        |bundle: &Bundle, issuers| verify_peer_from(&leaf.chain_der, bundle, NOW, Purpose::Server, issuers);
+    let from = |bundle: &Bundle, issuers| {
+        PeerQuery { issuers, ..PeerQuery::new(bundle, NOW, Purpose::Server) }.verify(&leaf.chain_der)
+    };
     let known = from(&prod.bundle(), Issuers::Known);
     assert!(matches!(known, Err(Rejection::IssuerNotActive { .. })));
     let peer = from(&prod.bundle(), Issuers::AnyBelowRoot).unwrap();

@@ -87,7 +87,9 @@ fn decide(shared: &Shared, call: &str, caller: Option<&Caller>) -> Result<(), Ex
     let standing = match &caller.peer {
         None => None,
         Some(peer) => {
-            let identity = peer.peer.identity.clone();
+            let identity = peer.peer.identity.clone().ok_or_else(|| {
+                Explanation::new(code::NO_IDENTITY, "the certificate carries no identity of the cluster")
+            })?;
             let record = shared.truth.read(|view| certus_ca::node(view, &identity));
             let record = record.map_err(|error| certus_pki::Explain::explain(&error))?;
             let active = record.filter(|node| node.state == certus_ca::NodeState::Active);

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
 
-use super::{caller_of, peer_of, refuse};
+use super::{caller_of, identity_of, peer_of, refuse};
 use crate::shared::Shared;
 use crate::truth::Unanswered;
 
@@ -34,7 +34,7 @@ impl v1::node_server::Node for Node {
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::Credentials>, Status> {
         let peer = peer_of(&request)?;
         let csr = certus_wire::csr_of(&request.get_ref().csr).map_err(|error| refuse(&error))?;
-        let node = peer.peer.identity.clone();
+        let node = identity_of(&peer)?;
         let ask = RenewAsk { node: node.clone(), from: peer.peer.cert, public_key: csr.public_key };
         match self.shared.renew(ask).await {
             Ok(chain) => {

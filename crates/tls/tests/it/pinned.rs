@@ -21,7 +21,7 @@ async fn first_dial(
     pinned: &Issuer,
     dial: &Dial,
 ) -> Result<(TlsStream<DuplexStream>, PinnedManager), PinError> {
-    let cluster = identity.id().cluster.to_string();
+    let cluster = identity.id().unwrap().cluster.to_string();
     let other = node(&identity, &bundle(&cluster, 1, &[of], &[]), dial);
     let mut options = ServerOptions::new(only(&["spiffe://prod/*"]));
     options.client_certificate = ClientCertificate::Optional;
@@ -54,7 +54,7 @@ async fn i13_a_manager_under_the_pinned_root_is_believed() {
     assert_eq!(*manager.identity(), M1.parse().unwrap());
     assert_eq!((manager.cluster.as_str(), manager.root.key_hash()), ("prod", prod.root.key_hash()));
     assert_eq!(
-        (stream.peer().unwrap().peer.identity.role, stream.alpn()),
+        (stream.peer().unwrap().peer.identity.as_ref().unwrap().role, stream.alpn()),
         (certus_pki::Role::Manager, Some(&b"h2"[..]))
     );
 }
