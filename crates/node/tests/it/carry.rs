@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certus_node::{Backend, Carrier, ListenerSpec, Metrics, PeerSpec, Transport};
-use certus_pki::{Change, IdPattern};
+use certus_pki::{Allow, Change};
 use certus_tls::Publisher;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -194,7 +194,7 @@ async fn i10_a_revocation_cuts_the_live_connection_it_concerns_and_no_other() {
     let revoked = Change::Revoked(authority.revocation(&leaf));
     let cuts = one.publisher.apply(&delta(2, vec![revoked])).unwrap();
     assert_eq!(cuts.len(), 1);
-    assert_eq!(cuts[0].peer, authority.id("worker/web-2"));
+    assert_eq!(cuts[0].peer, authority.id("worker/web-2").to_string());
 
     // Reset, so that nobody takes what came until then for all there is.
     let mut rest = Vec::new();

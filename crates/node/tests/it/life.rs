@@ -226,7 +226,7 @@ async fn i9_what_a_manager_answers_wrongly_replaces_nothing() {
     let newer = |authority: &Authority, revision| {
         let bundle = authority.bundle();
         let epoch = Epoch { generation: 0, revision };
-        let (cluster, roots) = (bundle.cluster().clone(), bundle.roots().to_vec());
+        let (cluster, roots) = (bundle.cluster().cloned().unwrap(), bundle.roots().to_vec());
         certus_pki::Bundle::new(cluster, epoch, roots, bundle.issuers().copied(), [])
     };
     manager.push_bundle(&newer(&Authority::new("prod"), 900));

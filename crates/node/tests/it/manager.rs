@@ -266,7 +266,7 @@ impl Connected for Conn {
     type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Caller {
-        Caller(self.0.peer().map(|peer| peer.peer.identity.clone()))
+        Caller(self.0.peer().and_then(|peer| peer.peer.identity.clone()))
     }
 }
 
