@@ -5,11 +5,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use certus_pki::{Accept, Issuers, Peer, PeerQuery, Purpose, Rejection};
+use certus_pki::{Accept, AgentProof, Caller, Issuers, Peer, PeerQuery, Purpose, Rejection, UnixTime};
 
+use crate::connection::{Admission, Admitted, Registered};
 use crate::credentials::{Credentials, Snapshot};
+use crate::identity::Identity;
+use crate::lifecycle::Lifecycle;
 use crate::lock;
-use crate::registry::{Admitted, CutRecord, EndId, Registered};
+use crate::registry::{CutRecord, EndId};
 use crate::stream::PeerIdentity;
 use crate::verifier::Notes;
 
@@ -19,11 +22,21 @@ pub(crate) struct Gate {
     accept: Mutex<Arc<Accept>>,
     /// Which side of the connection its peers are on.
     purpose: Purpose,
-    /// Whether peers without a certificate pass.
-    anonymous: bool,
+    unknown: Unknown,
     /// Which issuers peers may come from.
     issuers: Issuers,
     end: EndId,
+}
+
+/// What becomes of peers of whom TLS says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// They are refused.
+    Refused,
+    /// They pass, whatever the policy says: who is served without a certificate is decided above.
+    LetIn,
+    /// The policy is asked.
+    Judged,
 }
 
 /// What one judgement was made by.
@@ -34,7 +47,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    fn same(&self, other: &View) -> bool {
+    pub(crate) fn same(&self, other: &View) -> bool {
         Arc::ptr_eq(&self.snapshot, &other.snapshot) && Arc::ptr_eq(&self.accept, &other.accept)
     }
 }
@@ -44,19 +57,26 @@ pub(crate) struct Finished {
     /// The peer's chain; rustls restores it on resumption.
     pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) resumed: bool,
+    /// Who we were in it.
+    pub(crate) own: Option<Arc<Identity>>,
     pub(crate) notes: Notes,
 }
 
 impl Gate {
-    pub(crate) fn new(credentials: Credentials, accept: Accept, purpose: Purpose, anonymous: bool) -> Gate {
-        let end = credentials.registry().new_end();
-        let (accept, issuers) = (Mutex::new(Arc::new(accept)), Issuers::Known);
-        Gate { credentials, accept, purpose, anonymous, issuers, end }
+    pub(crate) fn new(
+        credentials: Credentials,
+        accept: Accept,
+        purpose: Purpose,
+        unknown: Unknown,
+        (issuers, rules): (Issuers, Lifecycle),
+    ) -> Gate {
+        let end = credentials.registry().new_end(rules);
+        let accept = Mutex::new(Arc::new(accept));
+        Gate { credentials, accept, purpose, unknown, issuers, end }
     }
 
-    /// The same, for peers of these issuers.
-    pub(crate) fn accepting(self, issuers: Issuers) -> Gate {
-        Gate { issuers, ..self }
+    pub(crate) fn now(&self) -> UnixTime {
+        self.credentials.now()
     }
 
     /// The newest trust and policy.
@@ -92,6 +112,11 @@ impl Gate {
             && view.accept.check(peer).is_ok()
     }
 
+    /// Admits a peer, or says why not.
+    pub(crate) fn admission(self: &Arc<Gate>, finished: Finished) -> Result<Admission, Rejection> {
+        self.admit(finished).map(|registered| Admission::new(registered, Some(self.clone())))
+    }
+
     /// Admits a peer to the registry, or says why not.
     pub(crate) fn admit(&self, finished: Finished) -> Result<Registered, Rejection> {
         self.admit_while(finished, || ())
@@ -103,7 +128,7 @@ impl Gate {
         finished: Finished,
         between: impl FnOnce(),
     ) -> Result<Registered, Rejection> {
-        let Finished { chain, resumed, notes } = finished;
+        let Finished { chain, resumed, own, notes } = finished;
         let view = self.view();
         let peer = match notes.verified {
             // The full handshake that just ended verified this very chain by this very view: what can
@@ -120,6 +145,9 @@ impl Gate {
         let registered = self.credentials.registry().register(Admitted {
             peer: peer.map(|peer| PeerIdentity::new(peer, epoch)),
             chain: chain.clone(),
+            own,
+            let_in: chain.is_empty() && self.unknown == Unknown::LetIn,
+            plaintext: false,
             epoch,
             purpose: self.purpose,
             end: self.end,
@@ -136,6 +164,37 @@ impl Gate {
     }
 
     fn judge_or_anonymous(&self, view: &View, chain: &[Vec<u8>]) -> Result<Option<Peer>, Rejection> {
-        if chain.is_empty() && self.anonymous { Ok(None) } else { self.judge(view, chain).map(Some) }
+        match self.unknown {
+            Unknown::LetIn if chain.is_empty() => Ok(None),
+            Unknown::Judged if chain.is_empty() => {
+                let nobody = Caller::known(None, AgentProof::Awaited);
+                view.accept.allow().check(&nobody).map(|()| None)
+            }
+            _ => self.judge(view, chain).map(Some),
+        }
+    }
+
+    /// Admits somebody who came in the clear, if the policy lets such in.
+    pub(crate) fn admit_plaintext(self: &Arc<Gate>) -> Result<Admission, Rejection> {
+        let registered = self.credentials.registry().register(Admitted {
+            peer: None,
+            chain: Vec::new(),
+            own: None,
+            let_in: false,
+            plaintext: true,
+            epoch: self.credentials.current().epoch(),
+            purpose: self.purpose,
+            end: self.end,
+            resumed: false,
+            since: self.credentials.now(),
+        });
+        let admission = Admission::new(registered, Some(self.clone()));
+        admission.recheck().map(|()| admission)
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.credentials.registry().end_gone(self.end);
     }
 }

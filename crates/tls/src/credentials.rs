@@ -162,7 +162,11 @@ impl Publisher {
         let snapshot = Arc::new(snapshot);
         // First visible, then enforced: who registers between the two reads it and checks again.
         self.current.send_replace(snapshot.clone());
-        Ok(self.registry.enforce(&snapshot, now))
+        let mut cuts = self.registry.enforce(&snapshot, now);
+        if let Some(identity) = snapshot.identity().filter(|_| new_identity) {
+            cuts.extend(self.registry.rotated(identity));
+        }
+        Ok(cuts)
     }
 }
 

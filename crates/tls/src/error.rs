@@ -99,7 +99,7 @@ impl HandshakeError {
         }
     }
 
-    fn of_alert(alert: AlertDescription) -> HandshakeError {
+    pub(crate) fn of_alert(alert: AlertDescription) -> HandshakeError {
         match MEANINGS.iter().find(|(known, ..)| *known == alert) {
             Some((_, alert, meaning)) => HandshakeError::PeerRejectedUs { alert, meaning },
             None => HandshakeError::Tls { words: format!("the peer ended it with the alert {alert:?}") },

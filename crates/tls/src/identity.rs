@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use certus_pki::cert::{BadCertificate, Certificate, NoIdentity};
 use certus_pki::key::BadKey;
-use certus_pki::{Explain, Explanation, PrivateKey, Sha256, Signer, SpiffeId, code, verify};
+use certus_pki::{CertId, Explain, Explanation, PrivateKey, Sha256, Signer, SpiffeId, code, verify};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -16,6 +16,7 @@ pub struct Identity {
     chain: Vec<Vec<u8>>,
     leaf: Certificate,
     id: Option<SpiffeId>,
+    cert: Option<CertId>,
 }
 
 impl Identity {
@@ -49,16 +50,24 @@ impl Identity {
             return Err(BadIdentity::KeyMismatch { expected, came });
         }
         let id = leaf.identity().ok();
+        // Without its issuer in the chain nobody can say which certificate a revocation means.
+        let issuer = read.iter().find(|above| above.subject_der == leaf.issuer_der);
+        let cert = issuer.map(|issuer| CertId { issuer: issuer.key_hash(), serial: leaf.serial });
         let document = key.to_pkcs8_der().map_err(BadIdentity::Key)?;
         let document = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(&document[..]));
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&document)
             .map_err(|_| BadIdentity::Key(BadKey::Unreadable))?;
-        Ok(Identity { key, chain, leaf, id })
+        Ok(Identity { key, chain, leaf, id, cert })
     }
 
     /// Its SPIFFE id; always there in a cluster.
     pub fn id(&self) -> Option<&SpiffeId> {
         self.id.as_ref()
+    }
+
+    /// Which certificate it is, if its issuer stands in its chain.
+    pub fn cert_id(&self) -> Option<CertId> {
+        self.cert
     }
 
     /// Its certificate.

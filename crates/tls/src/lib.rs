@@ -23,12 +23,15 @@
 
 mod admit;
 mod client;
+mod connection;
 mod credentials;
+pub mod danger;
 mod error;
 mod identity;
 mod lifecycle;
 mod pinned;
 mod provider;
+pub mod quic;
 mod registry;
 mod server;
 mod sessions;
@@ -42,10 +45,11 @@ extern crate self as certus_tls;
 mod tests;
 
 pub use client::{Client, ClientOptions};
+pub use connection::Admission;
 pub use credentials::{Credentials, NotPublished, Publisher, Snapshot, sweep_each_second};
 pub use error::{HandshakeError, explain_read_error, explain_source};
 pub use identity::{BadIdentity, Identity};
-pub use lifecycle::{Action, Lifecycle};
+pub use lifecycle::{Action, CutReason, Lifecycle};
 pub use pinned::connect_pinned;
 pub use registry::{ConnectionId, ConnectionInfo, CutRecord, Registry};
 pub use server::{ClientCertificate, Server, ServerOptions, Versions};

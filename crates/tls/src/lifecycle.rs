@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use certus_pki::{Explain, Explanation, Rejection, Serial, UnixTime, code};
+
 /// What to do with connections that a change affects, one rule for each kind of change. It holds for
 /// the peer's certificate and for one's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,82 @@ impl Default for Lifecycle {
             on_rotation: Action::Keep,
             on_revocation: Action::Cut,
             on_policy_change: Action::Cut,
+        }
+    }
+}
+
+/// Which kind of change affects a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Expiry,
+    Rotation,
+    Revocation,
+    Policy,
+}
+
+impl Lifecycle {
+    pub(crate) fn action(&self, change: Change) -> Action {
+        match change {
+            Change::Expiry => self.on_expiry,
+            Change::Rotation => self.on_rotation,
+            Change::Revocation => self.on_revocation,
+            Change::Policy => self.on_policy_change,
+        }
+    }
+}
+
+/// Why a connection was cut.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CutReason {
+    /// The peer would be refused now.
+    #[error(transparent)]
+    Peer(Rejection),
+    /// The certificate that we showed reached its end.
+    #[error("our own certificate of this connection expired {}", .not_after.relative_to(*.now))]
+    OwnExpired {
+        /// The time.
+        now: UnixTime,
+        /// Its last moment.
+        not_after: UnixTime,
+    },
+    /// The certificate that we showed was revoked.
+    #[error("our own certificate of this connection was revoked")]
+    OwnRevoked {
+        /// Which one.
+        serial: Serial,
+    },
+    /// The certificate that we showed was replaced by a newer one.
+    #[error("our own certificate of this connection was replaced by a newer one")]
+    OwnReplaced,
+}
+
+impl CutReason {
+    pub(crate) fn change(&self) -> Change {
+        match self {
+            CutReason::Peer(Rejection::Expired { .. }) | CutReason::OwnExpired { .. } => Change::Expiry,
+            CutReason::Peer(
+                Rejection::NotAllowed { .. }
+                | Rejection::NameMissing { .. }
+                | Rejection::WrongName { .. }
+                | Rejection::KeyNotAccepted { .. },
+            ) => Change::Policy,
+            CutReason::Peer(_) | CutReason::OwnRevoked { .. } => Change::Revocation,
+            CutReason::OwnReplaced => Change::Rotation,
+        }
+    }
+}
+
+impl Explain for CutReason {
+    fn explain(&self) -> Explanation {
+        let own = |message: String| Explanation::new(code::OWN_CERTIFICATE, message);
+        match self {
+            CutReason::Peer(rejection) => rejection.explain(),
+            CutReason::OwnExpired { now, not_after } => {
+                own(self.to_string()).fact("now", now).fact("not after", not_after)
+            }
+            CutReason::OwnRevoked { serial } => own(self.to_string()).fact("serial", serial),
+            CutReason::OwnReplaced => own(self.to_string()),
         }
     }
 }

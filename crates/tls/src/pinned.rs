@@ -17,9 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use crate::client::unsent_name;
+use crate::connection::{Admission, Admitted, Registered};
 use crate::error::HandshakeError;
 use crate::provider::{Time, provider, signatures};
-use crate::registry::{Admitted, EndId, Registered};
+use crate::registry::EndId;
 use crate::stream::{PeerIdentity, TlsStream};
 use crate::verifier::Notes;
 use crate::{error, lock};
@@ -63,13 +64,16 @@ where
     let registered = Registered::nowhere(Admitted {
         peer: Some(PeerIdentity::new(manager.peer.clone(), epoch)),
         chain: Vec::new(),
+        own: None,
+        let_in: false,
+        plaintext: false,
         epoch,
         purpose: Purpose::Server,
         end: EndId::NOWHERE,
         resumed: false,
         since: now,
     });
-    Ok((TlsStream::new(tls.into(), registered), manager))
+    Ok((TlsStream::new(tls.into(), Admission::new(registered, None)), manager))
 }
 
 /// Verifies one server's chain against a pin, once, and keeps what it found.

@@ -1,16 +1,18 @@
 //! The connections that live, indexed by what can end them: certificate, issuer, end of validity,
-//! accept policy. Only those a change affects are touched.
+//! accept policy, and our own certificate. Only those a change affects are touched, each as the rules
+//! of its listener or dialer say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use certus_pki::verify::verify_peer;
-use certus_pki::{Accept, Bundle, CertId, Epoch, Purpose, Rejection, Serial, Sha256, UnixTime};
-use futures_util::task::AtomicWaker;
-use tokio_util::sync::CancellationToken;
+use certus_pki::{Accept, AgentId, Bundle, CertId, PeerQuery, Purpose, Rejection, Serial, Sha256, UnixTime};
 
+use crate::connection::{Admitted, Connection, Registered};
 use crate::credentials::Snapshot;
+use crate::identity::Identity;
+use crate::lifecycle::{Action, CutReason, Lifecycle};
 use crate::lock;
 use crate::stream::PeerIdentity;
 
@@ -31,10 +33,10 @@ pub struct CutRecord {
     pub connection: ConnectionId,
     /// With whom, by the name of [`certus_pki::Peer::name`].
     pub peer: String,
-    /// The certificate the peer had shown.
-    pub cert: CertId,
-    /// What the peer would be refused with now.
-    pub reason: Rejection,
+    /// The certificate the peer had shown, if it had to.
+    pub cert: Option<CertId>,
+    /// Why.
+    pub reason: CutReason,
 }
 
 /// A live connection, for listings.
@@ -45,6 +47,10 @@ pub struct ConnectionInfo {
     pub id: ConnectionId,
     /// With whom; nobody known where a listener does not ask for a certificate.
     pub peer: Option<PeerIdentity>,
+    /// Which agent the end-to-end layer proved it to be.
+    pub agent: Option<AgentId>,
+    /// Whether it came in the clear.
+    pub plaintext: bool,
     /// Which side the peer is on.
     pub purpose: Purpose,
     /// Whether its handshake was a resumption.
@@ -67,6 +73,9 @@ struct Inner {
     by_cert: BTreeSet<(CertId, ConnectionId)>,
     by_last_moment: BTreeSet<(UnixTime, ConnectionId)>,
     by_end: BTreeSet<(EndId, ConnectionId)>,
+    by_own_cert: BTreeSet<(CertId, ConnectionId)>,
+    by_own_end: BTreeSet<(UnixTime, ConnectionId)>,
+    rules: BTreeMap<EndId, Lifecycle>,
 }
 
 impl Registry {
@@ -84,11 +93,12 @@ impl Registry {
         lock(&self.inner).live.values().map(|connection| connection.info()).collect()
     }
 
-    /// Cuts the connections that `snapshot` does not trust. Called by every publish.
+    /// Ends the connections that `snapshot` does not trust, as their rules say; those that were cut are
+    /// returned. Called by every publish.
     ///
     /// A revocation or a struck issuer is looked up in the index. Only where a root was removed is every
     /// connection verified again, outside the lock.
-    pub fn enforce(&self, snapshot: &Snapshot, now: UnixTime) -> Vec<CutRecord> {
+    pub fn enforce(self: &Arc<Self>, snapshot: &Snapshot, now: UnixTime) -> Vec<CutRecord> {
         let new = snapshot.bundle();
         let mut doomed = Vec::new();
         let mut to_verify = Vec::new();
@@ -97,6 +107,7 @@ impl Registry {
             let old = inner.enforced.replace(new.clone());
             let old = old.filter(|old| !Arc::ptr_eq(old, new));
             if let Some(old) = old {
+                inner.own_revoked(&old, new, &mut doomed);
                 if old.roots().iter().all(|root| new.roots().contains(root)) {
                     inner.no_longer_trusted(&old, new, &mut doomed);
                 } else {
@@ -105,19 +116,32 @@ impl Registry {
             }
         }
         for connection in to_verify {
-            let Some(peer) = &connection.peer else { continue };
-            let verified = verify_peer(&connection.chain, new, now, connection.purpose);
-            if let Err(reason) = verified {
-                doomed.push((connection.id, peer.peer.cert, reason));
-            }
+            doomed.extend(untrusted(&connection, new, now).map(|reason| (connection.id, reason)));
         }
-        let mut cuts = self.cut(doomed.into_iter().map(|(id, _, reason)| (id, reason)).collect());
+        let mut cuts = self.end(doomed);
         cuts.extend(self.sweep(now));
         cuts
     }
 
-    /// Cuts the connections whose chain's last moment is before `now`.
-    pub fn sweep(&self, now: UnixTime) -> Vec<CutRecord> {
+    /// Ends the connections in which we showed another identity than `current`, where their rules want
+    /// that.
+    pub(crate) fn rotated(self: &Arc<Self>, current: &Arc<Identity>) -> Vec<CutRecord> {
+        let doomed = {
+            let inner = lock(&self.inner);
+            let older = |connection: &&Arc<Connection>| {
+                let rules = inner.rules.get(&connection.end).copied().unwrap_or_default();
+                rules.on_rotation != Action::Keep
+                    && connection.own.as_ref().is_some_and(|own| !Arc::ptr_eq(own, current))
+            };
+            let older = inner.live.values().filter(older);
+            older.map(|connection| (connection.id, CutReason::OwnReplaced)).collect()
+        };
+        self.end(doomed)
+    }
+
+    /// Ends the connections whose chain's last moment is before `now`, or the last moment of the
+    /// certificate that we showed.
+    pub fn sweep(self: &Arc<Self>, now: UnixTime) -> Vec<CutRecord> {
         let doomed = {
             let inner = lock(&self.inner);
             let ended = inner.by_last_moment.iter().take_while(|(last, _)| *last < now);
@@ -125,31 +149,67 @@ impl Registry {
                 let peer = inner.live.get(id)?.peer.as_ref()?;
                 let own = peer.peer.not_after == *last;
                 let what = if own { "the certificate" } else { "an issuer in the chain" };
-                Some((*id, Rejection::Expired { what, now, not_after: *last }))
+                Some((*id, CutReason::Peer(Rejection::Expired { what, now, not_after: *last })))
             };
-            ended.filter_map(expired).collect()
+            let own_ended = inner.by_own_end.iter().take_while(|(last, _)| *last < now);
+            let own = own_ended.map(|(last, id)| (*id, CutReason::OwnExpired { now, not_after: *last }));
+            let doomed: Vec<_> = ended.filter_map(expired).chain(own).collect();
+            doomed
         };
-        self.cut(doomed)
+        {
+            // Each is told once: what is kept past its end would be found again every second.
+            let mut inner = lock(&self.inner);
+            inner.by_last_moment.retain(|(last, _)| *last >= now);
+            inner.by_own_end.retain(|(last, _)| *last >= now);
+        }
+        self.end(doomed)
     }
 
-    /// Cuts the connections of one listener or dialer that its new policy does not accept.
-    pub(crate) fn recheck(&self, end: EndId, accept: &Accept) -> Vec<CutRecord> {
+    /// Ends the connections of one listener or dialer that its new policy does not accept.
+    pub(crate) fn recheck(self: &Arc<Self>, end: EndId, accept: &Accept) -> Vec<CutRecord> {
         let doomed = {
             let inner = lock(&self.inner);
             let of_end = inner.by_end.range((end, ConnectionId(0))..=(end, ConnectionId(u64::MAX)));
             let refused = |(_, id): &(EndId, ConnectionId)| {
-                let peer = inner.live.get(id)?.peer.as_ref()?;
-                Some((*id, accept.check(&peer.peer).err()?))
+                let connection = inner.live.get(id).filter(|connection| !connection.let_in)?;
+                let verdict = match &connection.peer {
+                    Some(peer) => accept.check(&peer.peer),
+                    None => Ok(()),
+                };
+                let verdict = verdict.and_then(|()| accept.allow().check(&connection.caller()));
+                Some((*id, CutReason::Peer(verdict.err()?)))
             };
             of_end.filter_map(refused).collect()
         };
-        self.cut(doomed)
+        self.end(doomed)
     }
 
-    pub(crate) fn new_end(&self) -> EndId {
+    /// Which live connections `bundle` would not trust, and why; nothing is cut.
+    pub fn shadow(&self, bundle: &Bundle, now: UnixTime) -> Vec<(ConnectionInfo, Rejection)> {
+        let live: Vec<_> = lock(&self.inner).live.values().cloned().collect();
+        let refused = live.iter().filter_map(|connection| match untrusted(connection, bundle, now)? {
+            CutReason::Peer(rejection) => Some((connection.info(), rejection)),
+            _ => None,
+        });
+        refused.collect()
+    }
+
+    /// A new listener or dialer, whose connections live by `rules`.
+    pub(crate) fn new_end(&self, rules: Lifecycle) -> EndId {
         let mut inner = lock(&self.inner);
         inner.last_id += 1;
-        EndId(inner.last_id)
+        let end = EndId(inner.last_id);
+        inner.rules.insert(end, rules);
+        end
+    }
+
+    /// A listener or dialer that is no more; its connections live on by its rules until they end.
+    pub(crate) fn end_gone(&self, end: EndId) {
+        let mut inner = lock(&self.inner);
+        let of_end = inner.by_end.range((end, ConnectionId(0))..=(end, ConnectionId(u64::MAX)));
+        if of_end.count() == 0 {
+            inner.rules.remove(&end);
+        }
     }
 
     pub(crate) fn register(self: &Arc<Self>, admitted: Admitted) -> Registered {
@@ -160,52 +220,95 @@ impl Registry {
         if let Some(peer) = &connection.peer {
             inner.by_cert.insert((peer.peer.cert, id));
             inner.by_last_moment.insert((peer.peer.chain_not_after, id));
-            inner.by_end.insert((connection.end, id));
         }
+        if let Some(own) = &connection.own {
+            inner.by_own_end.insert((own.leaf().not_after, id));
+            if let Some(cert) = own.cert_id() {
+                inner.by_own_cert.insert((cert, id));
+            }
+        }
+        inner.by_end.insert((connection.end, id));
         inner.live.insert(id, connection.clone());
         Registered { connection, registry: Some(self.clone()) }
     }
 
-    fn cut(&self, doomed: Vec<(ConnectionId, Rejection)>) -> Vec<CutRecord> {
+    pub(crate) fn forget(&self, id: ConnectionId) {
+        lock(&self.inner).remove(id);
+    }
+
+    /// Does with each connection what its rules say, and returns those that were cut.
+    fn end(self: &Arc<Self>, doomed: Vec<(ConnectionId, CutReason)>) -> Vec<CutRecord> {
+        let mut to_cut = Vec::new();
+        let mut to_drain: BTreeMap<Duration, Vec<(ConnectionId, CutReason)>> = BTreeMap::new();
+        {
+            let inner = lock(&self.inner);
+            for (id, reason) in doomed {
+                let Some(connection) = inner.live.get(&id) else { continue };
+                let rules = inner.rules.get(&connection.end).copied().unwrap_or_default();
+                match rules.action(reason.change()) {
+                    Action::Keep => {}
+                    Action::Cut => to_cut.push((id, reason)),
+                    Action::Drain(grace) => to_drain.entry(grace).or_default().push((id, reason)),
+                }
+            }
+        }
+        for (grace, connections) in to_drain {
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn(drain(self.clone(), grace, connections))),
+                // Nobody would come back for them.
+                Err(_) => to_cut.extend(connections),
+            }
+        }
+        self.cut(to_cut)
+    }
+
+    fn cut(&self, doomed: Vec<(ConnectionId, CutReason)>) -> Vec<CutRecord> {
         let mut cuts = Vec::with_capacity(doomed.len());
         for (id, reason) in doomed {
             let connection = lock(&self.inner).remove(id);
             let Some(connection) = connection else { continue };
-            if let Some(peer) = &connection.peer {
-                let (peer, cert) = (peer.peer.name(), peer.peer.cert);
-                cuts.push(CutRecord { connection: id, peer, cert, reason: reason.clone() });
-            }
+            let cert = connection.peer.as_ref().map(|peer| peer.peer.cert);
+            let peer = connection.peer_name();
+            cuts.push(CutRecord { connection: id, peer, cert, reason: reason.clone() });
             connection.cut(reason);
         }
         cuts
     }
 
     #[cfg(test)]
-    pub(crate) fn indexed(&self) -> [usize; 4] {
+    pub(crate) fn indexed(&self) -> [usize; 6] {
         let inner = lock(&self.inner);
-        [inner.live.len(), inner.by_cert.len(), inner.by_last_moment.len(), inner.by_end.len()]
+        let peers = [inner.live.len(), inner.by_cert.len(), inner.by_last_moment.len(), inner.by_end.len()];
+        [peers[0], peers[1], peers[2], peers[3], inner.by_own_cert.len(), inner.by_own_end.len()]
     }
 }
 
 impl Inner {
     /// What lost its trust between `old` and `new`, where no root was removed.
-    fn no_longer_trusted(
-        &self,
-        old: &Bundle,
-        new: &Bundle,
-        doomed: &mut Vec<(ConnectionId, CertId, Rejection)>,
-    ) {
+    fn no_longer_trusted(&self, old: &Bundle, new: &Bundle, doomed: &mut Vec<(ConnectionId, CutReason)>) {
         for revocation in new.revocations().filter(|one| old.revocation(&one.cert).is_none()) {
             let (cert, at, reason) = (revocation.cert, revocation.at, revocation.reason);
             let every = (cert, ConnectionId(0))..=(cert, ConnectionId(u64::MAX));
             for (cert, id) in self.by_cert.range(every) {
-                doomed.push((*id, *cert, Rejection::Revoked { serial: cert.serial, at, reason }));
+                let revoked = Rejection::Revoked { serial: cert.serial, at, reason };
+                doomed.push((*id, CutReason::Peer(revoked)));
             }
         }
         for struck in old.issuers().filter(|issuer| !new.has_issuer(&issuer.key_hash)) {
             let issuer = struck.key_hash;
-            for (cert, id) in self.by_cert.range(all_of(issuer)) {
-                doomed.push((*id, *cert, Rejection::IssuerNotActive { issuer }));
+            for (_, id) in self.by_cert.range(all_of(issuer)) {
+                doomed.push((*id, CutReason::Peer(Rejection::IssuerNotActive { issuer })));
+            }
+        }
+    }
+
+    /// The connections in which we showed a certificate that was revoked between `old` and `new`.
+    fn own_revoked(&self, old: &Bundle, new: &Bundle, doomed: &mut Vec<(ConnectionId, CutReason)>) {
+        for revocation in new.revocations().filter(|one| old.revocation(&one.cert).is_none()) {
+            let cert = revocation.cert;
+            let every = (cert, ConnectionId(0))..=(cert, ConnectionId(u64::MAX));
+            for (_, id) in self.by_own_cert.range(every) {
+                doomed.push((*id, CutReason::OwnRevoked { serial: cert.serial }));
             }
         }
     }
@@ -215,10 +318,39 @@ impl Inner {
         if let Some(peer) = &connection.peer {
             self.by_cert.remove(&(peer.peer.cert, id));
             self.by_last_moment.remove(&(peer.peer.chain_not_after, id));
-            self.by_end.remove(&(connection.end, id));
         }
+        if let Some(own) = &connection.own {
+            self.by_own_end.remove(&(own.leaf().not_after, id));
+            if let Some(cert) = own.cert_id() {
+                self.by_own_cert.remove(&(cert, id));
+            }
+        }
+        self.by_end.remove(&(connection.end, id));
         Some(connection)
     }
+}
+
+/// Asks both ends of each connection to finish, one after the other over the first half of `grace` so
+/// that not all come back at once, and cuts what is left at its end.
+async fn drain(registry: Arc<Registry>, grace: Duration, connections: Vec<(ConnectionId, CutReason)>) {
+    let ends = tokio::time::Instant::now() + grace;
+    let count = u32::try_from(connections.len()).unwrap_or(u32::MAX).max(1);
+    for (id, _) in &connections {
+        let connection = lock(&registry.inner).live.get(id).cloned();
+        if let Some(connection) = connection {
+            connection.draining.cancel();
+            tokio::time::sleep(grace / 2 / count).await;
+        }
+    }
+    tokio::time::sleep_until(ends).await;
+    registry.cut(connections);
+}
+
+/// Why `bundle` does not trust a connection's peer.
+fn untrusted(connection: &Connection, bundle: &Bundle, now: UnixTime) -> Option<CutReason> {
+    connection.peer.as_ref()?;
+    let verified = PeerQuery::new(bundle, now, connection.purpose).verify(&connection.chain);
+    verified.err().map(CutReason::Peer)
 }
 
 fn all_of(issuer: Sha256) -> RangeInclusive<(CertId, ConnectionId)> {
@@ -228,95 +360,9 @@ fn all_of(issuer: Sha256) -> RangeInclusive<(CertId, ConnectionId)> {
     (lowest, ConnectionId(0))..=(highest, ConnectionId(u64::MAX))
 }
 
-/// What the registry is told of a connection.
-pub(crate) struct Admitted {
-    pub(crate) peer: Option<PeerIdentity>,
-    pub(crate) chain: Vec<Vec<u8>>,
-    pub(crate) epoch: Epoch,
-    pub(crate) purpose: Purpose,
-    pub(crate) end: EndId,
-    pub(crate) resumed: bool,
-    pub(crate) since: UnixTime,
-}
-
-/// One connection, shared by its stream and the registry.
-pub(crate) struct Connection {
-    id: ConnectionId,
-    pub(crate) peer: Option<PeerIdentity>,
-    chain: Vec<Vec<u8>>,
-    pub(crate) epoch: Epoch,
-    purpose: Purpose,
-    end: EndId,
-    pub(crate) resumed: bool,
-    since: UnixTime,
-    reason: OnceLock<Rejection>,
-    pub(crate) reader: AtomicWaker,
-    pub(crate) writer: AtomicWaker,
-    pub(crate) token: CancellationToken,
-}
-
-impl Connection {
-    fn new(id: ConnectionId, admitted: Admitted) -> Connection {
-        let Admitted { peer, chain, epoch, purpose, end, resumed, since } = admitted;
-        Connection {
-            id,
-            peer,
-            chain,
-            epoch,
-            purpose,
-            end,
-            resumed,
-            since,
-            reason: OnceLock::new(),
-            reader: AtomicWaker::new(),
-            writer: AtomicWaker::new(),
-            token: CancellationToken::new(),
-        }
-    }
-
-    /// Why it was cut, if it was.
-    pub(crate) fn reason(&self) -> Option<&Rejection> {
-        self.reason.get()
-    }
-
-    fn cut(&self, reason: Rejection) {
-        if self.reason.set(reason).is_ok() {
-            self.token.cancel();
-            self.reader.wake();
-            self.writer.wake();
-        }
-    }
-
-    fn info(&self) -> ConnectionInfo {
-        ConnectionInfo {
-            id: self.id,
-            peer: self.peer.clone(),
-            purpose: self.purpose,
-            resumed: self.resumed,
-            since: self.since,
-        }
-    }
-}
-
-/// A place in the registry, given back on drop.
-pub(crate) struct Registered {
-    pub(crate) connection: Arc<Connection>,
-    registry: Option<Arc<Registry>>,
-}
-
-impl Registered {
-    /// A connection of no registry: the first dial, before there is any trust to follow.
-    pub(crate) fn nowhere(admitted: Admitted) -> Registered {
-        Registered { connection: Arc::new(Connection::new(ConnectionId(0), admitted)), registry: None }
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        if let Some(registry) = &self.registry {
-            lock(&registry.inner).remove(self.connection.id);
-        }
-    }
+impl ConnectionId {
+    /// The connection of no registry.
+    pub(crate) const NOWHERE: ConnectionId = ConnectionId(0);
 }
 
 impl EndId {

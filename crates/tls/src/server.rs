@@ -3,16 +3,20 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use certus_pki::{Accept, Purpose};
+use certus_pki::{Accept, Issuers, Purpose, Rejection};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{HandshakeKind, ServerConfig};
+use rustls::{HandshakeKind, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
-use crate::admit::{Finished, Gate};
+use crate::admit::{Finished, Gate, Unknown};
+use crate::connection::Admission;
 use crate::credentials::{Credentials, Snapshot};
 use crate::error::HandshakeError;
+use crate::identity::Identity;
+use crate::lifecycle::Lifecycle;
 use crate::provider::{Time, provider};
 use crate::registry::CutRecord;
 use crate::sessions::Sessions;
@@ -28,6 +32,8 @@ pub enum ClientCertificate {
     /// Who shows none gets in with no identity: for bootstrap calls. Who shows one must be trusted and
     /// accepted all the same.
     Optional,
+    /// None is asked for; the policy is asked whether those of whom nothing is known are accepted.
+    NotAsked,
 }
 
 /// Which versions of TLS are spoken.
@@ -37,6 +43,17 @@ pub enum Versions {
     Tls13,
     /// 1.2 (AEAD suites only) and 1.3, for foreign callers.
     Tls12AndUp,
+}
+
+impl Versions {
+    pub(crate) fn list(self) -> &'static [&'static SupportedProtocolVersion] {
+        static NEW: [&SupportedProtocolVersion; 1] = [&TLS13];
+        static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+        match self {
+            Versions::Tls13 => &NEW,
+            Versions::Tls12AndUp => &BOTH,
+        }
+    }
 }
 
 /// How a listener accepts.
@@ -52,6 +69,8 @@ pub struct ServerOptions {
     pub send_roots: bool,
     /// Which versions of TLS.
     pub versions: Versions,
+    /// What becomes of live connections when trust changes.
+    pub lifecycle: Lifecycle,
 }
 
 impl ServerOptions {
@@ -63,6 +82,7 @@ impl ServerOptions {
             alpn: Vec::new(),
             send_roots: false,
             versions: Versions::Tls13,
+            lifecycle: Lifecycle::default(),
         }
     }
 }
@@ -88,8 +108,13 @@ impl Server {
     }
 
     pub(crate) fn screening(credentials: Credentials, options: ServerOptions, screened: bool) -> Server {
-        let anonymous = options.client_certificate == ClientCertificate::Optional;
-        let gate = Gate::new(credentials, options.accept.clone(), Purpose::Client, anonymous);
+        let unknown = match options.client_certificate {
+            ClientCertificate::Required => Unknown::Refused,
+            ClientCertificate::Optional => Unknown::LetIn,
+            ClientCertificate::NotAsked => Unknown::Judged,
+        };
+        let rules = (Issuers::Known, options.lifecycle);
+        let gate = Gate::new(credentials, options.accept.clone(), Purpose::Client, unknown, rules);
         Server { gate: Arc::new(gate), options, screened, built: Mutex::new(None) }
     }
 
@@ -102,7 +127,8 @@ impl Server {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let handshake = TlsAcceptor::from(self.config()?).accept(io).into_fallible();
+        let (config, own) = self.config()?;
+        let handshake = TlsAcceptor::from(config).accept(io).into_fallible();
         let (outcome, notes) = with_notes(error::in_time(handshake)).await;
         let tls = match outcome {
             Ok(tls) => tls,
@@ -118,10 +144,23 @@ impl Server {
         let finished = Finished {
             chain: chain.iter().map(|der| der.to_vec()).collect(),
             resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            own,
             notes,
         };
-        let registered = self.gate.admit(finished).map_err(HandshakeError::Rejected)?;
-        Ok(TlsStream::new(tls.into(), registered))
+        let admission = self.gate.admission(finished).map_err(HandshakeError::Rejected)?;
+        Ok(TlsStream::new(tls.into(), admission))
+    }
+
+    /// Admits a caller who came in the clear, where the policy says so of such callers.
+    ///
+    /// # Errors
+    /// The policy does not.
+    pub fn admit_plaintext(&self) -> Result<Admission, Rejection> {
+        self.gate.admit_plaintext()
+    }
+
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     /// Replaces the policy: sessions begun under the old one cannot be resumed, and connections that
@@ -134,32 +173,51 @@ impl Server {
 
     /// The configuration for the snapshot in force. It is built anew when identity or roots changed,
     /// not for a mere revocation: that would end everybody's sessions.
-    fn config(&self) -> Result<Arc<ServerConfig>, HandshakeError> {
+    pub(crate) fn config(&self) -> Result<(Arc<ServerConfig>, Option<Arc<Identity>>), HandshakeError> {
+        self.built().map(|(config, snapshot)| (config, snapshot.identity().cloned()))
+    }
+
+    fn built(&self) -> Result<(Arc<ServerConfig>, Arc<Snapshot>), HandshakeError> {
         let snapshot = self.gate.credentials.current();
         let mut built = lock(&self.built);
         if let Some(built) = built.as_ref().filter(|built| same_material(&built.snapshot, &snapshot)) {
-            return Ok(built.config.clone());
+            return Ok((built.config.clone(), built.snapshot.clone()));
         }
-        let config = Arc::new(self.build(&snapshot)?);
-        *built = Some(Built { snapshot, config: config.clone() });
-        Ok(config)
+        let config =
+            Arc::new(self.build(&snapshot, &|verifier| -> Arc<dyn ClientCertVerifier> { verifier })?);
+        *built = Some(Built { snapshot: snapshot.clone(), config: config.clone() });
+        Ok((config, snapshot))
     }
 
-    fn build(&self, snapshot: &Snapshot) -> Result<ServerConfig, HandshakeError> {
+    /// The same for one handshake, with its verifier put into another; sessions are the same.
+    pub(crate) fn config_with(
+        &self,
+        wrap: &dyn Fn(Arc<Verifier>) -> Arc<dyn ClientCertVerifier>,
+    ) -> Result<(ServerConfig, Option<Arc<Identity>>), HandshakeError> {
+        let (shared, snapshot) = self.built()?;
+        let mut config = self.build(&snapshot, wrap)?;
+        config.session_storage = shared.session_storage.clone();
+        Ok((config, snapshot.identity().cloned()))
+    }
+
+    fn build(
+        &self,
+        snapshot: &Snapshot,
+        wrap: &dyn Fn(Arc<Verifier>) -> Arc<dyn ClientCertVerifier>,
+    ) -> Result<ServerConfig, HandshakeError> {
         let identity = snapshot.identity().ok_or(HandshakeError::NoIdentity)?;
         let roots = snapshot.bundle().roots().iter().filter(|_| self.options.send_roots);
         let certified = identity.certified(roots.map(|root| root.der()));
         let required = self.options.client_certificate == ClientCertificate::Required;
-        let versions: &[_] = match self.options.versions {
-            Versions::Tls13 => &[&TLS13],
-            Versions::Tls12AndUp => &[&TLS13, &TLS12],
-        };
         let time = Arc::new(Time(self.gate.credentials.clock().clone()));
-        let mut config = ServerConfig::builder_with_details(provider(), time)
-            .with_protocol_versions(versions)
-            .map_err(HandshakeError::tls)?
-            .with_client_cert_verifier(Verifier::new(self.gate.clone(), required))
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        let builder = ServerConfig::builder_with_details(provider(), time)
+            .with_protocol_versions(self.options.versions.list())
+            .map_err(HandshakeError::tls)?;
+        let builder = match self.options.client_certificate {
+            ClientCertificate::NotAsked => builder.with_no_client_auth(),
+            _ => builder.with_client_cert_verifier(wrap(Verifier::new(self.gate.clone(), required))),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = self.options.alpn.clone();
         config.session_storage = Sessions::new(self.gate.clone(), self.screened);
         config.send_tls13_tickets = TICKETS;

@@ -4,13 +4,14 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use certus_pki::{Epoch, Explain, Explanation, Peer, Rejection};
+use certus_pki::{Epoch, Explain, Explanation, Peer};
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::{Admission, Connection};
 use crate::error;
-use crate::registry::{Connection, Registered};
+use crate::lifecycle::CutReason;
 
 /// Who the peer is, and the epoch of the trust that it was admitted under.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,19 +32,32 @@ impl PeerIdentity {
 /// A TLS connection whose peer was admitted.
 ///
 /// When its peer loses trust, every pending and later read and write fails with an error whose inner
-/// error is [`Cut`]. Dropping it takes it out of the registry.
+/// error is [`Cut`]. Dropping it, and every [`Admission`] of it, takes it out of the registry.
 pub struct TlsStream<IO> {
     tls: tokio_rustls::TlsStream<IO>,
-    registered: Registered,
+    admission: Admission,
 }
 
 impl<IO> TlsStream<IO> {
-    pub(crate) fn new(tls: tokio_rustls::TlsStream<IO>, registered: Registered) -> TlsStream<IO> {
-        TlsStream { tls, registered }
+    pub(crate) fn new(tls: tokio_rustls::TlsStream<IO>, admission: Admission) -> TlsStream<IO> {
+        TlsStream { tls, admission }
     }
 
     fn connection(&self) -> &Connection {
-        &self.registered.connection
+        self.admission.connection()
+    }
+
+    /// The admission, to be kept beside what is done with the stream.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// Which version of TLS is spoken, `1.2` or `1.3`.
+    pub fn version(&self) -> &'static str {
+        match self.tls.get_ref().1.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "1.2",
+            _ => "1.3",
+        }
     }
 
     /// Who is at the other end; nobody known only where a listener takes callers without a certificate.
@@ -105,7 +119,7 @@ impl<IO> TlsStream<IO> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let connection = &self.registered.connection;
+        let connection = self.admission.connection();
         if let Some(reason) = connection.reason() {
             return Poll::Ready(Err(Cut { reason: reason.clone() }.into()));
         }
@@ -157,13 +171,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
     }
 }
 
-/// The connection was cut: its peer is no longer trusted.
+/// The connection was cut: one of its ends is no longer trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection was cut")]
 pub struct Cut {
-    /// What the peer would be refused with now.
+    /// Why.
     #[source]
-    pub reason: Rejection,
+    pub reason: CutReason,
 }
 
 impl Explain for Cut {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use certus_pki::{Accept, Purpose, Rejection};
+use certus_pki::{Accept, Issuers, Purpose, Rejection};
 
-use crate::admit::{Finished, Gate};
+use crate::admit::{Finished, Gate, Unknown};
 use crate::error::{Failed, within};
 use crate::verifier::Notes;
-use crate::{HandshakeError, Server, ServerOptions, Snapshot};
+use crate::{HandshakeError, Lifecycle, Server, ServerOptions, Snapshot};
 
 #[path = "../tests/it/world.rs"]
 mod world;
@@ -42,11 +42,13 @@ async fn i11_admission_alone_refuses_a_resumption() {
 fn i11_the_epoch_is_read_again_after_registration() {
     let (prod, dial) = (Authority::new("prod"), Dial::new());
     let one = node(&prod.identity(WEB_1), &bundle("prod", 1, &[&prod], &[]), &dial);
-    let gate = Gate::new(one.credentials(), only(&["spiffe://prod/*"]), Purpose::Client, false);
+    let rules = (Issuers::Known, Lifecycle::default());
+    let gate =
+        Gate::new(one.credentials(), only(&["spiffe://prod/*"]), Purpose::Client, Unknown::Refused, rules);
     let key = key();
     let chain = prod.chain(WEB_2, &key, DAY);
     let identity = crate::Identity::new(&key, chain.clone()).ok().unwrap();
-    let finished = |notes| Finished { chain: chain.clone(), resumed: false, notes };
+    let finished = |notes| Finished { chain: chain.clone(), resumed: false, own: None, notes };
     let verified = || {
         let view = gate.view();
         let peer = gate.judge(&view, &chain).unwrap();
@@ -70,7 +72,7 @@ fn i11_the_epoch_is_read_again_after_registration() {
         assert_eq!(gate.set_accept(Accept::only(Vec::new())), []);
     });
     assert!(matches!(refused.err(), Some(Rejection::NotAllowed { .. })));
-    assert_eq!(one.registry().indexed(), [0; 4]);
+    assert_eq!(one.registry().indexed(), [0; 6]);
 }
 
 #[tokio::test]
@@ -85,12 +87,12 @@ async fn the_registry_keeps_nothing_of_what_ended() {
     for _ in 0..5 {
         drop(connect(&server, &client).await);
     }
-    assert_eq!(one.registry().indexed(), [1; 4]);
+    assert_eq!(one.registry().indexed(), [1; 6]);
     let own = one.current().identity().cloned();
     one.publish(Snapshot::new(own, bundle("prod", 2, &[&prod], &[prod.revoke(&identity)]))).unwrap();
-    assert_eq!(one.registry().indexed(), [0; 4], "what was cut is forgotten before it is dropped");
+    assert_eq!(one.registry().indexed(), [0; 6], "what was cut is forgotten before it is dropped");
     drop(kept);
-    assert_eq!(one.registry().indexed(), [0; 4]);
+    assert_eq!(one.registry().indexed(), [0; 6]);
 }
 
 #[tokio::test]

@@ -39,6 +39,11 @@ pub(crate) async fn with_notes<F: Future>(handshake: F) -> (F::Output, Notes) {
     (output, notes)
 }
 
+/// Runs one step of a handshake whose notes are kept in `notes`.
+pub(crate) fn noting<T>(notes: &Arc<Mutex<Notes>>, step: impl FnOnce() -> T) -> T {
+    NOTES.sync_scope(notes.clone(), step)
+}
+
 /// Writes into the notes of the handshake that is being polled, if one is.
 pub(crate) fn note<T>(write: impl FnOnce(&mut Notes) -> T) -> Option<T> {
     NOTES.try_with(|notes| write(&mut lock(notes))).ok()

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use certus_pki::{Accept, Explain, Lifetime, Rejection, code};
-use certus_tls::{Cut, Publisher, Snapshot, TlsStream, explain_source, sweep_each_second};
+use certus_tls::{Cut, CutReason, Publisher, Snapshot, TlsStream, explain_source, sweep_each_second};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::world::*;
@@ -18,7 +18,7 @@ fn republish(node: &Publisher, trust: Arc<certus_pki::Bundle>) -> Vec<certus_tls
     node.publish(Snapshot::new(node.current().identity().cloned(), trust)).unwrap()
 }
 
-fn reason(error: &std::io::Error) -> Rejection {
+fn reason(error: &std::io::Error) -> CutReason {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Cut>());
     inner.unwrap_or_else(|| panic!("not cut: {error:?}")).reason.clone()
 }
@@ -46,14 +46,14 @@ async fn a_revocation_cuts_its_connections_and_no_others() {
     let cuts = republish(&one, bundle("prod", 2, &[&prod], &[prod.revoke(&ids[0])]));
     assert_eq!(cuts.len(), 2);
     assert!(cuts.iter().all(|cut| cut.peer == "spiffe://prod/worker/a"));
-    assert!(cuts.iter().all(|cut| matches!(cut.reason, Rejection::Revoked { .. })));
+    assert!(cuts.iter().all(|cut| matches!(cut.reason, CutReason::Peer(Rejection::Revoked { .. }))));
     assert_eq!(one.registry().live(), 1, "signalled before publish returned");
     assert!(cancelled.is_cancelled());
 
     let (woken, first) = tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
-    assert!(matches!(reason(&woken.unwrap_err()), Rejection::Revoked { .. }));
+    assert!(matches!(reason(&woken.unwrap_err()), CutReason::Peer(Rejection::Revoked { .. })));
     let error = second.0.write_all(b"more").await.unwrap_err();
-    assert!(matches!(reason(&error), Rejection::Revoked { .. }));
+    assert!(matches!(reason(&error), CutReason::Peer(Rejection::Revoked { .. })));
     assert_eq!(explain_source(&error).unwrap().code, code::REVOKED);
     assert!(second.0.cut().unwrap().explain().message.starts_with("the connection was cut"));
     assert!(second.0.shutdown().await.is_err());
@@ -79,14 +79,14 @@ async fn a_struck_issuer_and_a_removed_root_cut_what_hangs_on_them() {
     };
     let cuts = one.apply(&struck).unwrap();
     assert_eq!(cuts.len(), 1);
-    assert!(matches!(cuts[0].reason, Rejection::IssuerNotActive { .. }));
+    assert!(matches!(cuts[0].reason, CutReason::Peer(Rejection::IssuerNotActive { .. })));
     lives(&mut other).await;
 
     assert!(republish(&one, bundle("prod", 3, &[&old, &new], &[])).is_empty());
     let _second = connect(&server, &a).await;
     let cuts = republish(&one, bundle("prod", 4, &[&new], &[]));
     assert_eq!(cuts.len(), 1);
-    assert!(matches!(cuts[0].reason, Rejection::UnknownAuthority { .. }));
+    assert!(matches!(cuts[0].reason, CutReason::Peer(Rejection::UnknownAuthority { .. })));
     lives(&mut other).await;
 }
 
@@ -101,7 +101,7 @@ async fn a_changed_policy_cuts_only_on_its_own_listener() {
     let cuts = strict.set_accept(Accept::only(Vec::new()));
     assert_eq!(cuts.len(), 1);
     let error = read_error(&mut here.0).await;
-    assert!(matches!(reason(&error), Rejection::NotAllowed { .. }));
+    assert!(matches!(reason(&error), CutReason::Peer(Rejection::NotAllowed { .. })));
     lives(&mut there).await;
     // The dialing side has the same rule.
     assert_eq!(a.set_accept(only(&["spiffe://prod/manager/*"])).len(), 2);
@@ -127,7 +127,9 @@ async fn the_end_of_a_certificate_is_the_end_of_its_connections() {
     assert!(one.registry().sweep(dial.now()).is_empty(), "its last moment is still valid");
     dial.advance(Lifetime::from_secs(1));
     let error = tokio::time::timeout(Duration::from_secs(5), read_error(&mut first.0)).await.unwrap();
-    let Rejection::Expired { what, not_after, .. } = reason(&error) else { panic!("{error:?}") };
+    let CutReason::Peer(Rejection::Expired { what, not_after, .. }) = reason(&error) else {
+        panic!("{error:?}")
+    };
     assert_eq!((what, not_after), ("the certificate", short.leaf().not_after));
     lives(&mut other).await;
     assert_eq!(reported.lock().unwrap().len(), 1);
