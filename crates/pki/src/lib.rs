@@ -17,6 +17,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod agent;
 pub mod alt;
 pub mod bundle;
 pub mod cert;
@@ -45,6 +46,7 @@ pub mod time;
 pub mod token;
 pub mod verify;
 
+pub use agent::{AgentId, NotAnAgentId};
 pub use alt::{AltName, Names};
 pub use bundle::{Bundle, Change, Delta, Directive, Epoch, IssuerRef, Root};
 pub use cert::Certificate;
