@@ -3,7 +3,7 @@
 //! Whole files only: each is written beside its place, synced, and renamed. Secrets are 0600 in
 //! directories of 0700, and one that others can read is refused.
 
-mod atomic;
+pub(crate) mod atomic;
 mod identity;
 
 use std::fs::{self, File};
@@ -147,11 +147,11 @@ pub enum FileError {
 }
 
 impl FileError {
-    fn io(verb: &'static str, path: &Path, error: io::Error) -> FileError {
+    pub(crate) fn io(verb: &'static str, path: &Path, error: io::Error) -> FileError {
         FileError::Io { verb, path: path.to_owned(), error }
     }
 
-    fn content(path: &Path, why: Explanation) -> FileError {
+    pub(crate) fn content(path: &Path, why: Explanation) -> FileError {
         FileError::Content { path: path.to_owned(), why }
     }
 }

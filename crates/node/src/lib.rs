@@ -30,6 +30,7 @@ mod watch;
 
 pub mod api;
 pub mod carry;
+pub mod e2e;
 pub mod files;
 
 pub mod admin;
@@ -39,6 +40,7 @@ pub mod metrics;
 pub use api::{Api, ApiError, JoinError, Joined, join};
 pub use carry::{Carrier, CarryError};
 pub use clock::system_clock;
+pub use e2e::{AgentKey, E2eError, E2eStream};
 pub use enrol::EnrolError;
 pub use files::{FileError, Fresh, IdentityDir, NodeDir, Stored};
 pub use metrics::Metrics;

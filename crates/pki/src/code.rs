@@ -1,7 +1,7 @@
 //! Stable codes of everything that can go wrong, each with an entry in `docs/troubleshooting.md`.
 //!
-//! A code is never reused for another meaning. 11xx: a peer's certificate; 12xx: keys, files and
-//! encodings; 21xx: tokens and joining; 22xx: what the CA refuses; 23xx: reaching a manager;
+//! A code is never reused for another meaning. 11xx: a peer's certificate or agent id; 12xx: keys, files
+//! and encodings; 21xx: tokens and joining; 22xx: what the CA refuses; 23xx: reaching a manager;
 //! 31xx: a node's own affairs; 41xx: founding, the manager's store, CA directories; 51xx: usage and configuration.
 
 use std::fmt;
@@ -70,6 +70,12 @@ codes! {
     HANDSHAKE_FAILED = 1115;
     /// The handshake did not end in time.
     HANDSHAKE_TIMEOUT = 1116;
+    /// The other end does not hold the key of the agent that was expected.
+    E2E_WRONG_PEER = 1117;
+    /// The other end does not accept this agent.
+    E2E_REFUSED = 1118;
+    /// The end-to-end session is malformed or cut off, or the two ends bind it to different things.
+    E2E_FAILED = 1119;
     /// The certificate lacks a name that is required of peers.
     NAME_MISSING = 1120;
     /// The certificate's key is of a kind that is not accepted.

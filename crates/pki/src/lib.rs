@@ -18,7 +18,7 @@
 //! ```
 
 pub mod accept;
-mod agent;
+pub mod agent;
 pub mod alt;
 pub mod bundle;
 pub mod cert;
@@ -48,7 +48,7 @@ pub mod token;
 pub mod verify;
 
 pub use accept::{Accept, AgentProof, Allow, Caller, KeyPolicy, Verdict};
-pub use agent::AgentId;
+pub use agent::{AgentId, NotAnAgentId};
 pub use alt::{AltName, Names};
 pub use bundle::{Bundle, Change, Delta, Directive, Epoch, IssuerRef, Root};
 pub use cert::Certificate;

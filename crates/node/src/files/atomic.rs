@@ -15,7 +15,7 @@ const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 
 /// Makes a directory for secrets, with those above it; one that is there must not be open to others.
-pub(super) fn make_dir(path: &Path) -> Result<(), FileError> {
+pub(crate) fn make_dir(path: &Path) -> Result<(), FileError> {
     let made = DirBuilder::new().recursive(true).mode(DIR_MODE).create(path);
     made.map_err(|error| FileError::io("make the directory", path, error))?;
     let meta = fs::metadata(path).map_err(|error| FileError::io("look at", path, error))?;
@@ -24,7 +24,7 @@ pub(super) fn make_dir(path: &Path) -> Result<(), FileError> {
 }
 
 /// Opens or makes a file of ours that carries a lock.
-pub(super) fn open_own(path: &Path) -> io::Result<File> {
+pub(crate) fn open_own(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(FILE_MODE).open(path)
 }
 
@@ -32,7 +32,7 @@ pub(super) fn open_own(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// Others can read it, it is not a plain file, or it is larger than any of ours.
-pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
+pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
     let wrong = |error| FileError::io("read", path, error);
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -56,7 +56,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError>
 
 /// Puts `content` in the place of `path`: afterwards, also after a crash, it is there whole or the old
 /// file is.
-pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), FileError> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let wrong = |error| FileError::io("write", path, error);
     let dir = path.parent().ok_or_else(|| wrong(io::ErrorKind::InvalidInput.into()))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -80,14 +80,14 @@ pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), FileError> {
 }
 
 /// The same, unless it says so already.
-pub(super) fn write_if_changed(path: &Path, content: &[u8]) -> Result<(), FileError> {
+pub(crate) fn write_if_changed(path: &Path, content: &[u8]) -> Result<(), FileError> {
     // One that cannot be read, or that others can, is replaced.
     let same = matches!(read(path), Ok(Some(there)) if *there == content);
     if same { Ok(()) } else { write(path, content) }
 }
 
 /// Removes a file that may be there.
-pub(super) fn remove(path: &Path) -> Result<(), FileError> {
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::io("remove", path, error)),
         _ => Ok(()),
