@@ -174,14 +174,14 @@ impl Gate {
         }
     }
 
-    /// Admits somebody who came in the clear, if the policy lets such in.
-    pub(crate) fn admit_plaintext(self: &Arc<Gate>) -> Result<Admission, Rejection> {
+    /// Admits somebody of whom nothing is known: in the clear, or behind somebody who ended TLS.
+    pub(crate) fn admit_unknown(self: &Arc<Gate>, plaintext: bool) -> Result<Admission, Rejection> {
         let registered = self.credentials.registry().register(Admitted {
             peer: None,
             chain: Vec::new(),
             own: None,
             let_in: false,
-            plaintext: true,
+            plaintext,
             epoch: self.credentials.current().epoch(),
             purpose: self.purpose,
             end: self.end,

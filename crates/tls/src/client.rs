@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use certus_pki::{Accept, Issuers, Purpose, San};
+use certus_pki::{Accept, Issuers, Purpose, Rejection, San};
 use rustls::client::Resumption;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, HandshakeKind};
@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use crate::admit::{Finished, Gate, Unknown};
+use crate::connection::Admission;
 use crate::credentials::{Credentials, Snapshot};
 use crate::danger::AnyServer;
 use crate::error::HandshakeError;
@@ -109,6 +110,14 @@ impl Client {
         };
         let admission = self.gate.admission(finished).map_err(HandshakeError::Rejected)?;
         Ok(TlsStream::new(tls.into(), admission))
+    }
+
+    /// Admits a peer that is reached without TLS of ours: only an end-to-end session can tell who it is.
+    ///
+    /// # Errors
+    /// The policy wants what such a session cannot prove.
+    pub fn admit_unknown(&self) -> Result<Admission, Rejection> {
+        self.gate.admit_unknown(false)
     }
 
     /// What the server's chain proves: nothing where it was not verified.

@@ -212,6 +212,30 @@ impl Admission {
         self.settle(AgentProof::Is(agent))
     }
 
+    /// An admission of its own for one stream of this connection whose end-to-end layer proved which
+    /// agent sent it: streams of several agents may come over one connection.
+    ///
+    /// # Errors
+    /// The policy does not accept the agent.
+    pub fn for_agent(&self, agent: AgentId) -> Result<Admission, Rejection> {
+        let Some(registry) = &self.registered.registry else { return Ok(self.clone()) };
+        let connection = self.connection();
+        let registered = registry.register(Admitted {
+            peer: connection.peer.clone(),
+            chain: connection.chain.clone(),
+            own: connection.own.clone(),
+            let_in: false,
+            plaintext: false,
+            epoch: connection.epoch,
+            purpose: connection.purpose,
+            end: connection.end,
+            resumed: connection.resumed,
+            since: connection.since,
+        });
+        let admission = Admission::new(registered, self.gate.clone());
+        admission.prove_agent(agent).map(|()| admission)
+    }
+
     /// Says that no end-to-end layer runs on this connection: nothing more will be known of the peer.
     ///
     /// # Errors

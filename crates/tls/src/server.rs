@@ -1,15 +1,17 @@
 //! The accepting end.
 
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use certus_pki::{Accept, Issuers, Purpose, Rejection};
+use rustls::server::Acceptor;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use crate::admit::{Finished, Gate, Unknown};
 use crate::connection::Admission;
@@ -65,6 +67,8 @@ pub struct ServerOptions {
     pub client_certificate: ClientCertificate,
     /// Application protocols, the preferred one first; with none, none is negotiated.
     pub alpn: Vec<Vec<u8>>,
+    /// Whether callers who offer none of them are served all the same, with no protocol agreed.
+    pub alpn_optional: bool,
     /// Whether the bundle's roots follow the chain, for joiners who hold only a pin.
     pub send_roots: bool,
     /// Which versions of TLS.
@@ -80,6 +84,7 @@ impl ServerOptions {
             accept,
             client_certificate: ClientCertificate::Required,
             alpn: Vec::new(),
+            alpn_optional: false,
             send_roots: false,
             versions: Versions::Tls13,
             lifecycle: Lifecycle::default(),
@@ -128,7 +133,7 @@ impl Server {
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let (config, own) = self.config()?;
-        let handshake = TlsAcceptor::from(config).accept(io).into_fallible();
+        let handshake = self.handshake(config, io);
         let (outcome, notes) = with_notes(error::in_time(handshake)).await;
         let tls = match outcome {
             Ok(tls) => tls,
@@ -151,12 +156,54 @@ impl Server {
         Ok(TlsStream::new(tls.into(), admission))
     }
 
+    /// The handshake by `config`, or by the same without application protocols where the caller offers
+    /// none of them: rustls would refuse it (RFC 7301 3.2).
+    async fn handshake<IO>(
+        &self,
+        config: Arc<ServerConfig>,
+        io: IO,
+    ) -> Result<tokio_rustls::server::TlsStream<IO>, (io::Error, IO)>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        if !self.options.alpn_optional {
+            return TlsAcceptor::from(config).accept(io).into_fallible().await;
+        }
+        let mut hello = LazyConfigAcceptor::new(Acceptor::default(), io);
+        let start = match (&mut hello).await {
+            Ok(start) => start,
+            Err(error) => match hello.take_io() {
+                Some(io) => return Err((error, io)),
+                // The stream went with the error: nobody is left to be told.
+                None => return std::future::pending().await,
+            },
+        };
+        let spoken = |offered: &[u8]| self.options.alpn.iter().any(|known| known == offered);
+        let agreed = start.client_hello().alpn().is_some_and(|mut offered| offered.any(spoken));
+        let config = if agreed {
+            config
+        } else {
+            let mut config = ServerConfig::clone(&config);
+            config.alpn_protocols.clear();
+            Arc::new(config)
+        };
+        start.into_stream(config).into_fallible().await
+    }
+
     /// Admits a caller who came in the clear, where the policy says so of such callers.
     ///
     /// # Errors
     /// The policy does not.
     pub fn admit_plaintext(&self) -> Result<Admission, Rejection> {
-        self.gate.admit_plaintext()
+        self.gate.admit_unknown(true)
+    }
+
+    /// Admits a caller whose TLS was ended elsewhere: only an end-to-end session can tell who it is.
+    ///
+    /// # Errors
+    /// The policy lets nobody in whom such a session could prove.
+    pub fn admit_unknown(&self) -> Result<Admission, Rejection> {
+        self.gate.admit_unknown(false)
     }
 
     pub(crate) fn gate(&self) -> &Arc<Gate> {

@@ -36,11 +36,13 @@ impl PeerIdentity {
 pub struct TlsStream<IO> {
     tls: tokio_rustls::TlsStream<IO>,
     admission: Admission,
+    /// Whether a cut fails reads and writes here.
+    cut_ends: bool,
 }
 
 impl<IO> TlsStream<IO> {
     pub(crate) fn new(tls: tokio_rustls::TlsStream<IO>, admission: Admission) -> TlsStream<IO> {
-        TlsStream { tls, admission }
+        TlsStream { tls, admission, cut_ends: true }
     }
 
     fn connection(&self) -> &Connection {
@@ -50,6 +52,14 @@ impl<IO> TlsStream<IO> {
     /// The admission, to be kept beside what is done with the stream.
     pub fn admission(&self) -> &Admission {
         &self.admission
+    }
+
+    /// Leaves reads and writes as they are when the connection is cut: for protocols that end a
+    /// connection in words of their own. Who asks for this watches [`Admission::cancelled`] and carries
+    /// nothing more of the application once it says so.
+    #[must_use]
+    pub fn ended_by_caller(self) -> TlsStream<IO> {
+        TlsStream { cut_ends: false, ..self }
     }
 
     /// Which version of TLS is spoken, `1.2` or `1.3`.
@@ -120,6 +130,9 @@ impl<IO> TlsStream<IO> {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let connection = self.admission.connection();
+        if !self.cut_ends {
+            return io(Pin::new(&mut self.tls), cx).map_err(error::in_words);
+        }
         if let Some(reason) = connection.reason() {
             return Poll::Ready(Err(Cut { reason: reason.clone() }.into()));
         }

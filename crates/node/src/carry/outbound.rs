@@ -1,78 +1,106 @@
 //! A peer: a local port that leads to another node's listener, and to nobody else's.
 
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use certus_pki::code;
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{Accept, Allow};
-use certus_tls::{Client, ClientOptions, Credentials, TlsStream, explain_read_error};
+use certus_tls::quic::explain_quic_close;
+use certus_tls::{Admission, explain_source};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::End;
+use super::dial::Dialer;
 use super::pump::{Broken, Carried, carry};
-use crate::api::{connect_tcp, unreachable};
-use crate::metrics::{Metrics, Side};
-use crate::spec::{PeerId, PeerSpec};
-
-/// What a goodbye may take; the other end may be gone.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+use super::wire::Wire;
+use super::{GOODBYE, Run};
+use crate::clock::jitter;
+use crate::e2e::E2eError;
+use crate::metrics::Side;
+use crate::transports::ws::WsClosed;
 
 pub(super) struct Outbound {
-    spec: PeerSpec,
-    client: Client,
-    metrics: Metrics,
+    pub(super) dialer: Dialer,
 }
 
 impl Outbound {
-    pub(super) fn new(spec: PeerSpec, credentials: Credentials, metrics: Metrics) -> Outbound {
-        let options = ClientOptions::new(Accept::new(match &spec.id {
-            PeerId::Spiffe(id) => Allow::from(id.clone()),
-            PeerId::Agent(id) => Allow::Agent(*id),
-        }));
-        Outbound { client: Client::new(credentials, options), spec, metrics }
+    fn failed(&self, from: &str, why: Explanation) {
+        let spec = &self.dialer.spec;
+        let (name, transport) = (&spec.name, spec.transport.as_str());
+        self.dialer.means.failures.record(Side::Client, name, transport, from, &spec.id.to_string(), why);
     }
 
-    async fn dial(&self) -> Result<TlsStream<TcpStream>, Explanation> {
-        let address = &self.spec.address;
-        let tcp = connect_tcp(address).await.map_err(|error| unreachable("the peer", address, &error))?;
-        let outcome = self.client.connect(tcp).await;
-        self.metrics.handshake(Side::Client, outcome.as_ref().map(drop));
-        outcome.map_err(|error| error.explain())
+    /// Keeps one connection to the peer up: for peers that are linked and not carried to.
+    pub(super) async fn keep_linked(self: Arc<Self>, run: Run) {
+        let name = &self.dialer.spec.name;
+        let mut pause = LINK_PAUSE_FIRST;
+        loop {
+            let opened = tokio::select! {
+                () = run.closing.cancelled() => return,
+                opened = self.dialer.open() => opened,
+            };
+            match opened {
+                Ok((wire, admission)) => {
+                    pause = LINK_PAUSE_FIRST;
+                    tracing::info!(name, peer = %self.dialer.spec.id, "linked to a peer");
+                    self.dialer.means.metrics.linked(name, true);
+                    super::hold(wire, &admission, &run).await;
+                    self.dialer.means.metrics.linked(name, false);
+                    if run.closing.is_cancelled() {
+                        return;
+                    }
+                    tracing::info!(name, "a link ended; linking again");
+                }
+                Err(why) => self.failed(&self.dialer.spec.address, why),
+            }
+            let jittered = pause.mul_f64(0.5 + f64::from(jitter()) / 2_000.0);
+            tokio::select! {
+                () = run.closing.cancelled() => return,
+                () = tokio::time::sleep(jittered) => {}
+            }
+            pause = (pause * 2).min(LINK_PAUSE_MAX);
+        }
     }
 }
 
+/// Most links break because the other end restarts.
+const LINK_PAUSE_FIRST: Duration = Duration::from_millis(500);
+/// A peer that is back is linked within a minute.
+const LINK_PAUSE_MAX: Duration = Duration::from_secs(60);
+
 impl End for Outbound {
     fn name(&self) -> &str {
-        &self.spec.name
+        &self.dialer.spec.name
     }
 
-    async fn carry(&self, plain: TcpStream, from: SocketAddr, ending: CancellationToken) {
-        let (name, peer) = (self.spec.name.as_str(), &self.spec.id);
+    async fn carry(self: Arc<Self>, plain: TcpStream, from: SocketAddr, run: Run) {
+        let (name, peer) = (self.dialer.spec.name.as_str(), &self.dialer.spec.id);
         let outcome = tokio::select! {
-            () = ending.cancelled() => return,
-            outcome = self.dial() => outcome,
+            () = run.ending.cancelled() => return,
+            outcome = self.dialer.open() => outcome,
         };
-        let tls = match outcome {
-            Ok(tls) => tls,
+        let (wire, admission) = match outcome {
+            Ok(opened) => opened,
             Err(why) => {
-                tracing::warn!(name, %from, %peer, code = %why.code, %why, "could not reach a peer");
+                self.failed(&self.dialer.spec.address, why);
                 plain.reset();
                 return;
             }
         };
-        let (carried, ended) = carry_until(tls, plain, false, &ending).await;
+        let (carried, ended) = carry_until(wire, plain, false, &admission, &run.ending).await;
         let (towards, back) = (carried.towards, carried.back);
         match ended {
             Ok(how) => tracing::info!(name, %from, %peer, towards, back, how, "a connection ended"),
+            Err(why) if why.code == code::PEER_REJECTED_US => {
+                self.dialer.means.metrics.late_refusal();
+                self.failed(&self.dialer.spec.address, why);
+            }
             Err(why) => {
-                if why.code == certus_pki::code::PEER_REJECTED_US {
-                    self.metrics.late_refusal();
-                    tracing::warn!(name, %from, %peer, code = %why.code, %why, "a peer refused this node");
-                } else {
-                    tracing::info!(name, %from, %peer, towards, back, code = %why.code, %why, "a connection broke");
-                }
+                tracing::info!(name, %from, %peer, towards, back, code = %why.code, %why, "a connection broke");
             }
         }
     }
@@ -90,52 +118,77 @@ impl Reset for TcpStream {
     }
 }
 
-/// Carries until both directions ended, either side broke, the peer lost trust, or `ending`. Says how
+/// Carries until both directions ended, either side broke, one end lost trust, or `ending`. Says how
 /// it ended, or what broke it.
 pub(super) async fn carry_until<P>(
-    tls: TlsStream<TcpStream>,
+    wire: Wire,
     plain: P,
     inbound: bool,
+    admission: &Admission,
     ending: &CancellationToken,
 ) -> (Carried, Result<&'static str, Explanation>)
 where
     P: AsyncRead + AsyncWrite + Reset + Unpin,
 {
-    let cut = tls.cancelled();
-    let (mut tls, mut plain) = (split(tls), split(plain));
+    let cut = admission.cancelled();
+    let (mut wire, mut plain) = (split(wire), split(plain));
     let mut carried = Carried::default();
     let ended = tokio::select! {
-        ended = carry(&mut tls, &mut plain, inbound, &mut carried) => Some(ended),
+        biased;
         // Woken even where both directions wait on the plain side.
         () = cut.cancelled() => None,
         () = ending.cancelled() => {
             // The end of the stream is said, so that the peer can tell it from one that was cut off.
-            let _ = tokio::time::timeout(GOODBYE_TIMEOUT, tls.1.shutdown()).await;
+            let _ = tokio::time::timeout(GOODBYE, wire.1.shutdown()).await;
             return (carried, Ok("this node ends"));
         }
+        ended = carry(&mut wire, &mut plain, inbound, &mut carried) => Some(ended),
     };
-    let tls = tls.0.unsplit(tls.1);
-    let outcome = match (tls.cut(), ended) {
+    let wire = wire.0.unsplit(wire.1);
+    let outcome = match (admission.cut(), ended) {
         (Some(cut), _) => Err(cut.explain()),
         (None, Some(Err(broken))) => Err(explain(&broken)),
         (None, Some(Ok(())) | None) => Ok("both ends are done"),
     };
-    if outcome.is_err() {
+    if let Err(why) = &outcome {
         plain.0.unsplit(plain.1).reset();
+        wire.abort(&why.message).await;
     }
     (carried, outcome)
 }
 
 fn explain(broken: &Broken) -> Explanation {
     use certus_pki::code::{BACKEND, PEER_UNREACHABLE};
-    let new = |code, message, error: &std::io::Error| {
+    let new = |code, message, error: &io::Error| {
         Explanation::new(code, message).fact("the system says", error)
     };
     match broken {
-        Broken::Tls(error) => match explain_read_error(error) {
-            Some(refused) => refused.explain(),
+        Broken::Wire(error) => match explain_wire(error) {
+            Some(why) => why,
             None => new(PEER_UNREACHABLE, "the connection to the peer broke", error),
         },
         Broken::Plain(error) => new(BACKEND, "the plain side of the connection broke", error),
     }
+}
+
+/// What an error of a stream means, where the peer, a policy or a protocol is its cause.
+pub(super) fn explain_wire(error: &io::Error) -> Option<Explanation> {
+    if let Some(error) = E2eError::inside(error) {
+        return Some(error.explain());
+    }
+    if let Some(closed) = WsClosed::of(error) {
+        return Some(closed.explain());
+    }
+    if let Some(why) = explain_source(error) {
+        return Some(why);
+    }
+    let mut next: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|inner| inner as _);
+    while let Some(error) = next {
+        let lost = error.downcast_ref::<quinn::ConnectionError>();
+        if let Some(why) = lost.and_then(explain_quic_close) {
+            return Some(why.explain());
+        }
+        next = error.source();
+    }
+    None
 }

@@ -21,8 +21,8 @@ pub(super) struct Carried {
 /// Which side of a carried connection failed, and how.
 #[derive(Debug)]
 pub(super) enum Broken {
-    /// The TLS side.
-    Tls(io::Error),
+    /// The side towards the peer.
+    Wire(io::Error),
     /// The plain side.
     Plain(io::Error),
 }
@@ -41,8 +41,8 @@ where
 {
     let Carried { towards, back } = carried;
     let (from_tls, from_plain) = if inbound { (towards, back) } else { (back, towards) };
-    let one = one_way(&mut tls.0, &mut plain.1, Broken::Tls, Broken::Plain, from_tls);
-    let other = one_way(&mut plain.0, &mut tls.1, Broken::Plain, Broken::Tls, from_plain);
+    let one = one_way(&mut tls.0, &mut plain.1, Broken::Wire, Broken::Plain, from_tls);
+    let other = one_way(&mut plain.0, &mut tls.1, Broken::Plain, Broken::Wire, from_plain);
     tokio::try_join!(one, other).map(|_| ())
 }
 

@@ -1,0 +1,174 @@
+//! The stream that a carried connection travels in, whatever the transport, and how each kind ends.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use certus_tls::TlsStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::outbound::Reset;
+use super::sniff::Peeked;
+use crate::e2e::E2eStream;
+use crate::transports::h2::H2Stream;
+use crate::transports::ws::{self, WsStream};
+
+/// What lies directly on a socket: TLS, or nothing where somebody else ends it.
+pub(crate) enum Outer {
+    /// TLS of ours.
+    Tls(Box<TlsStream<Peeked<TcpStream>>>),
+    /// None.
+    Plain(Peeked<TcpStream>),
+}
+
+impl Outer {
+    /// What only the two ends of the TLS connection know; nothing where there is none.
+    pub(crate) fn exporter(&self, label: &[u8]) -> Option<[u8; 32]> {
+        match self {
+            Outer::Tls(tls) => tls.exporter(label, b""),
+            Outer::Plain(_) => None,
+        }
+    }
+
+    /// The protocol that TLS agreed on.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Outer::Tls(tls) => tls.alpn(),
+            Outer::Plain(_) => None,
+        }
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Outer::Tls(tls) => tls.get_ref().inner(),
+            Outer::Plain(tcp) => tcp.inner(),
+        }
+    }
+
+    /// For protocols that end a connection in words of their own.
+    pub(crate) fn ended_by_caller(self) -> Outer {
+        match self {
+            Outer::Tls(tls) => Outer::Tls(Box::new((*tls).ended_by_caller())),
+            plain => plain,
+        }
+    }
+}
+
+/// A carried connection's stream.
+pub(crate) enum Wire {
+    /// Alone on its socket.
+    Tcp(Outer),
+    /// One of many in HTTP/2.
+    H2(H2Stream),
+    /// Inside a WebSocket.
+    Ws(Box<WsStream<Outer>>),
+    /// One of many in QUIC.
+    Quic(Box<QuicStream>),
+    /// Inside an end-to-end session inside one of the others.
+    Sealed(Box<E2eStream<Wire>>),
+}
+
+impl Wire {
+    /// Ends it in a way that its other end does not take for complete: the peer, or our own standing with
+    /// it, lost trust, or what it leads to broke.
+    pub(crate) async fn abort(self, why: &str) {
+        match self {
+            Wire::Tcp(outer) => outer.tcp().reset(),
+            Wire::H2(stream) => stream.reset(::h2::Reason::CANCEL),
+            Wire::Ws(socket) => {
+                let closing = socket.close(ws::CLOSE_POLICY, why);
+                // Whether it hears that is the other end's affair.
+                let _ = tokio::time::timeout(GOODBYE, closing).await;
+            }
+            Wire::Quic(mut stream) => {
+                let _ = stream.send.reset(ABORTED);
+                let _ = stream.receive.stop(ABORTED);
+            }
+            Wire::Sealed(sealed) => Box::pin(sealed.into_inner().abort(why)).await,
+        }
+    }
+}
+
+/// What a goodbye may take; the other end may be gone.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// The application's code of a stream that broke off.
+const ABORTED: quinn::VarInt = quinn::VarInt::from_u32(0x500);
+
+/// Both directions of a QUIC stream.
+pub(crate) struct QuicStream {
+    pub(crate) send: quinn::SendStream,
+    pub(crate) receive: quinn::RecvStream,
+    /// Its connection counts it.
+    pub(crate) counted: Option<super::quic::Counted>,
+}
+
+impl AsyncRead for QuicStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.receive).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for QuicStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(Pin::new(&mut self.send), cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx)
+    }
+}
+
+/// Reads and writes go to whichever stream it is.
+macro_rules! streams {
+    ($name:ty { $($variant:ident),* }) => {
+        impl AsyncRead for $name {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $(Self::$variant(stream) => Pin::new(stream).poll_read(cx, buf),)*
+                }
+            }
+        }
+
+        impl AsyncWrite for $name {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $(Self::$variant(stream) => Pin::new(stream).poll_write(cx, buf),)*
+                }
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $(Self::$variant(stream) => Pin::new(stream).poll_flush(cx),)*
+                }
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $(Self::$variant(stream) => Pin::new(stream).poll_shutdown(cx),)*
+                }
+            }
+        }
+    };
+}
+pub(super) use streams;
+
+streams!(Outer { Tls, Plain });
+streams!(Wire { Tcp, H2, Ws, Quic, Sealed });
