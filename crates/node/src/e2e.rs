@@ -12,6 +12,34 @@
 //! 3. dialler: a confirmation, sealed. Noise's first message can be replayed, this cannot: the other end
 //!    believes nothing before it;
 //! 4. both: records of at least one byte, then an empty one, which says that this direction ends.
+//!
+//! ```
+//! use certus_node::e2e::{AgentKey, Prologue, accept, connect};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (web, database) = (AgentKey::generate()?, AgentKey::generate()?);
+//! let (caller, expected) = (web.id(), database.id());
+//! let plain = Prologue { transport: "tcp", exporter: None };
+//! // Any two ends of a byte stream.
+//! let (here, there) = tokio::io::duplex(1 << 10);
+//! let serving = tokio::spawn(async move {
+//!     let mut stream = accept(there, &database, plain, |_| Ok(())).await?;
+//!     assert_eq!(stream.peer(), caller);
+//!     stream.write_all(b"hello").await?;
+//!     stream.shutdown().await?;
+//!     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+//! });
+//! let mut stream = connect(here, &web, expected, plain).await?;
+//! let mut heard = String::new();
+//! stream.read_to_string(&mut heard).await?;
+//! assert_eq!(heard, "hello");
+//! # drop(stream);
+//! # serving.await?.map_err(|error| error.to_string())?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod buffer;
 mod error;
