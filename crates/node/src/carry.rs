@@ -7,6 +7,9 @@ mod inbound;
 mod outbound;
 mod pump;
 
+pub mod proxy_protocol;
+pub mod sniff;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;

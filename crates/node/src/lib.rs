@@ -32,6 +32,7 @@ pub mod api;
 pub mod carry;
 pub mod e2e;
 pub mod files;
+pub mod transports;
 
 pub mod admin;
 pub mod clock;

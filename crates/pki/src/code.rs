@@ -3,6 +3,9 @@
 //! A code is never reused for another meaning. 11xx: a peer's certificate or agent id; 12xx: keys, files
 //! and encodings; 21xx: tokens and joining; 22xx: what the CA refuses; 23xx: reaching a manager;
 //! 31xx: a node's own affairs; 41xx: founding, the manager's store, CA directories; 51xx: usage and configuration.
+//! A code is never reused for another meaning. 11xx: a peer's certificate; 12xx: keys, files and
+//! encodings; 21xx: tokens and joining; 22xx: what the CA refuses; 23xx: reaching a manager;
+//! 31xx: a node's own affairs; 32xx: how connections travel; 41xx: founding, the manager's store, CA directories; 51xx: usage and configuration.
 
 use std::fmt;
 
@@ -189,6 +192,19 @@ codes! {
     FOREIGN_ROOTS = 3110;
     /// More connections at once than a listener carries.
     TOO_MANY_CONNECTIONS = 3111;
+
+    /// The other end breaks the rules of the transport, or speaks another.
+    TRANSPORT_BROKEN = 3201;
+    /// The connection that carries others ended, or one stream of it.
+    TRANSPORT_CLOSED = 3202;
+    /// The other end did not answer within the time of the transport.
+    TRANSPORT_SILENT = 3203;
+    /// The other end refused to carry a connection.
+    STREAM_REFUSED = 3204;
+    /// An HTTP proxy is not usable, or did not connect us.
+    HTTP_PROXY = 3205;
+    /// A header of the PROXY protocol is missing, malformed or cannot be made.
+    PROXY_PROTOCOL = 3206;
 
     /// There is data where something new should be made.
     ALREADY_EXISTS = 4101;
