@@ -31,6 +31,7 @@ mod watch;
 pub mod api;
 pub mod carry;
 pub mod files;
+pub mod sources;
 
 pub mod admin;
 pub mod clock;
