@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use certus_pki::UnixTime;
+use certus_pki::{Serial, UnixTime};
 use certus_tls::Clock;
 
 /// The machine's clock.
@@ -20,6 +20,13 @@ pub(crate) fn jitter() -> u8 {
     // Without randomness there is no jitter, and no TLS either.
     let _ = aws_lc_rs::rand::fill(&mut share);
     share[0]
+}
+
+/// A serial number of 128 random bits (I5).
+pub(crate) fn serial() -> Serial {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system has randomness, or no key could be made either");
+    Serial::from_random(bytes)
 }
 
 /// A wait of so many seconds; never zero, so that no loop spins.

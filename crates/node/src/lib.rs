@@ -33,6 +33,7 @@ pub mod carry;
 pub mod e2e;
 pub mod files;
 pub mod transports;
+pub mod sources;
 
 pub mod admin;
 pub mod clock;

@@ -22,7 +22,7 @@ const ROOMS: &[Room] = &[
     Room { name: "acme", uses: &["pki"], without: &["tokio", "axum", "hyper", "reqwest"] },
     Room { name: "tls", uses: &["pki"], without: &["tonic", "openraft", "redb", "notify"] },
     Room { name: "wire", uses: &["pki"], without: &["tokio", "rand", "openraft", "redb"] },
-    Room { name: "node", uses: &["pki", "acme", "tls", "wire"], without: &["openraft", "redb", "serde-saphyr", "clap"] },
+    Room { name: "node", uses: &["pki", "cadir", "acme", "tls", "wire"], without: &["openraft", "redb", "serde-saphyr", "clap"] },
     Room { name: "server", uses: &["pki", "ca", "acme", "tls", "wire", "node"], without: &["serde-saphyr", "clap"] },
     Room { name: "certus", uses: &["pki", "ca", "cadir", "acme", "tls", "wire", "node", "server"], without: &["openraft", "redb"] },
     Room { name: "forge", uses: &[], without: &[] },
@@ -96,8 +96,9 @@ pub(crate) fn from_node_to_issuer_keys() -> Vec<String> {
     complaints
 }
 
-/// Rooms that sign for a cluster, or keep what signs for it.
-const HOLDS_ISSUER_KEYS: [&str; 3] = ["ca", "cadir", "server"];
+/// Rooms that sign for a cluster, or keep what signs for it. Not `cadir`: a CA directory knows of no
+/// cluster; that a node opens one only to make development certificates is a ban of its own.
+const HOLDS_ISSUER_KEYS: [&str; 2] = ["ca", "server"];
 
 /// Foreign crates in rooms that must do without them, and `rcgen` outside the forge.
 pub(crate) fn foreign_crates() -> Vec<String> {

@@ -8,6 +8,7 @@ mod api;
 mod carry;
 mod files;
 mod life;
+mod sources;
 
 use std::future::Future;
 use std::time::Duration;
