@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod seen;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{StatusCode, header};
@@ -21,6 +23,8 @@ use prometheus_client::registry::Registry;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+pub use seen::{Seen, seen};
 
 /// What the interface shows.
 #[derive(Clone)]

@@ -1,34 +1,81 @@
-//! Carries plain services over mutual TLS: listeners accept and forward, peers dial out.
+//! Carries plain services between nodes: listeners accept and forward, peers dial out, over TCP, HTTP/2,
+//! WebSocket or QUIC.
 //!
-//! Who may connect is decided in the handshake. A connection whose peer loses trust ends with its TLS.
+//! Who may connect is decided by one policy whatever the transport. A connection one of whose ends loses
+//! trust ends.
 
 mod accept;
+mod backend;
+mod dial;
+mod failures;
 mod inbound;
 mod outbound;
 mod pump;
+mod quic;
+mod reload;
+mod wallet;
+mod wire;
 
 pub mod proxy_protocol;
 pub mod sniff;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{code, defaults};
-use certus_tls::Credentials;
+use certus_tls::{Admission, Credentials};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use failures::{Failure, Failures};
+pub use reload::Reloaded;
+pub use wallet::Wallet;
+pub(crate) use wallet::own_of;
+
 use crate::clock::duration;
+use crate::e2e::AgentKey;
 use crate::metrics::Metrics;
 use crate::spec::{ListenerSpec, PeerSpec};
+use inbound::Inbound;
+use outbound::Outbound;
+use wire::Wire;
 
-/// Listeners and peers at work.
-pub struct Carrier {
-    listeners: Vec<(String, SocketAddr)>,
-    peers: Vec<(String, SocketAddr)>,
+/// What TLS agrees on for a stream without an end-to-end session.
+const ALPN: &[u8] = b"certus/1";
+/// What it agrees on for one with it.
+const ALPN_E2E: &[u8] = b"certus-e2e/1";
+/// What a goodbye may take; the other end may be gone.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What listeners and peers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Means {
+    /// Whose credentials.
+    pub wallet: Wallet,
+    /// The key of end-to-end sessions; without it there are none.
+    pub key: Option<Arc<AgentKey>>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What failed last.
+    pub failures: Failures,
+}
+
+impl Means {
+    /// With the node's own credentials, and no key for end-to-end sessions.
+    pub fn new(own: Credentials, metrics: Metrics) -> Means {
+        let failures = Failures::new(own.clock().clone());
+        Means { wallet: Wallet::new(own), key: None, metrics, failures }
+    }
+}
+
+/// While what runs runs.
+#[derive(Clone)]
+struct Run {
     /// No new connections.
     closing: CancellationToken,
     /// No connections at all.
@@ -36,51 +83,97 @@ pub struct Carrier {
     tasks: TaskTracker,
 }
 
+/// A listener or peer that may be replaced by another at the same address.
+struct Current<E>(Arc<RwLock<Arc<E>>>);
+
+impl<E> Clone for Current<E> {
+    fn clone(&self) -> Current<E> {
+        Current(self.0.clone())
+    }
+}
+
+impl<E> Current<E> {
+    fn new(end: E) -> Current<E> {
+        Current(Arc::new(RwLock::new(Arc::new(end))))
+    }
+
+    fn get(&self) -> Arc<E> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, end: Arc<E>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = end;
+    }
+}
+
+/// One listener or peer at its address.
+struct Place<E> {
+    current: Current<E>,
+    bound: Option<SocketAddr>,
+    /// Ends accepting here alone.
+    closing: CancellationToken,
+}
+
+/// Listeners and peers at work.
+pub struct Carrier {
+    means: Means,
+    listeners: Vec<Place<Inbound>>,
+    peers: Vec<Place<Outbound>>,
+    run: Run,
+}
+
 impl Carrier {
     /// Binds every address and begins to accept; if one cannot be bound, none is.
     ///
     /// # Errors
-    /// The address that could not be listened on.
+    /// The address that could not be listened on, or credentials that cannot be used.
     pub async fn start(
-        credentials: &Credentials,
-        metrics: &Metrics,
+        means: Means,
         listeners: Vec<ListenerSpec>,
         peers: Vec<PeerSpec>,
     ) -> Result<Carrier, CarryError> {
-        let mut carrier = Carrier {
-            listeners: Vec::new(),
-            peers: Vec::new(),
+        let run = Run {
             closing: CancellationToken::new(),
             ending: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let mut inbound = Vec::new();
+        let mut carrier = Carrier { means, listeners: Vec::new(), peers: Vec::new(), run };
+        let mut opened = Vec::new();
         for spec in listeners {
-            let (tcp, address) = bind(&spec.name, &spec.address).await?;
-            carrier.listeners.push((spec.name.clone(), address));
-            inbound.push((tcp, inbound::Inbound::new(spec, credentials.clone(), metrics.clone())));
+            opened.push(reload::open_listener(&carrier.means, spec).await?);
         }
-        let mut outbound = Vec::new();
+        let mut dialing = Vec::new();
         for spec in peers {
-            let (tcp, address) = bind(&spec.name, spec.listen.as_deref().unwrap_or_default()).await?;
-            carrier.peers.push((spec.name.clone(), address));
-            outbound.push((tcp, outbound::Outbound::new(spec, credentials.clone(), metrics.clone())));
+            dialing.push(reload::open_peer(&carrier.means, spec).await?);
         }
-        for (tcp, inbound) in inbound {
-            carrier.serve(tcp, metrics, inbound);
+        for opened in opened {
+            carrier.serve_listener(opened);
         }
-        for (tcp, outbound) in outbound {
-            carrier.serve(tcp, metrics, outbound);
+        for opened in dialing {
+            carrier.serve_peer(opened);
         }
         Ok(carrier)
     }
 
     /// Where the listener of this name is bound; else where the peer of this name is.
     pub fn bound(&self, name: &str) -> Option<SocketAddr> {
-        let of = |ends: &[(String, SocketAddr)]| {
-            ends.iter().find(|(known, _)| known == name).map(|(_, address)| *address)
-        };
-        of(&self.listeners).or_else(|| of(&self.peers))
+        let listener = self.listeners.iter().find(|place| place.current.get().spec.name == name);
+        let peer = || self.peers.iter().find(|place| place.current.get().dialer.spec.name == name);
+        listener.map_or_else(|| peer().and_then(|place| place.bound), |place| place.bound)
+    }
+
+    /// Where everything is bound, listeners first.
+    pub(crate) fn all_bound(&self) -> Vec<(String, SocketAddr)> {
+        let listeners =
+            self.listeners.iter().map(|place| (place.current.get().spec.name.clone(), place.bound));
+        let peers =
+            self.peers.iter().map(|place| (place.current.get().dialer.spec.name.clone(), place.bound));
+        listeners.chain(peers).filter_map(|(name, bound)| Some((name, bound?))).collect()
+    }
+
+    /// What failed last.
+    pub fn failures(&self) -> &Failures {
+        &self.means.failures
     }
 
     /// Accepts no more, gives the connections that live [`defaults::DRAIN`] to end, then ends them.
@@ -90,32 +183,53 @@ impl Carrier {
 
     /// The same with another limit.
     pub async fn shutdown_within(&self, limit: Duration) {
-        self.closing.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
-            self.ending.cancel();
+        self.run.closing.cancel();
+        self.run.tasks.close();
+        if tokio::time::timeout(limit, self.run.tasks.wait()).await.is_err() {
+            self.run.ending.cancel();
             // Each only says goodbye now, within a limit of its own.
-            self.tasks.wait().await;
+            self.run.tasks.wait().await;
         }
-    }
-
-    fn serve(&self, tcp: TcpListener, metrics: &Metrics, end: impl accept::End) {
-        let accepting = accept::Accepting {
-            tcp,
-            metrics: metrics.clone(),
-            closing: self.closing.clone(),
-            ending: self.ending.clone(),
-            tasks: self.tasks.clone(),
-        };
-        self.tasks.spawn(accepting.run(end));
+        self.means.wallet.stop();
     }
 }
 
 impl Drop for Carrier {
     fn drop(&mut self) {
-        self.closing.cancel();
-        self.ending.cancel();
+        self.run.closing.cancel();
+        self.run.ending.cancel();
+        self.means.wallet.stop();
     }
+}
+
+/// Holds a stream that carries nothing: a link. Ends with the other end, a cut, or the node.
+async fn hold(mut wire: Wire, admission: &Admission, run: &Run) {
+    let (cut, draining) = (admission.cancelled(), admission.draining());
+    let mut ignored = [0; 512];
+    loop {
+        let read = tokio::select! {
+            biased;
+            () = cut.cancelled() => {
+                let why = admission.cut().map(|cut| cut.explain().message).unwrap_or_default();
+                return wire.abort(&why).await;
+            }
+            () = run.ending.cancelled() => break,
+            () = run.closing.cancelled() => break,
+            () = draining.cancelled() => break,
+            read = wire.read(&mut ignored) => read,
+        };
+        match read {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) => {
+                if let Some(why) = outbound::explain_wire(&error) {
+                    tracing::info!(code = %why.code, %why, "a link broke");
+                }
+                return;
+            }
+        }
+    }
+    let _ = tokio::time::timeout(GOODBYE, tokio::io::AsyncWriteExt::shutdown(&mut wire)).await;
 }
 
 async fn bind(name: &str, address: &str) -> Result<(TcpListener, SocketAddr), CarryError> {
@@ -140,6 +254,14 @@ pub enum CarryError {
         #[source]
         error: io::Error,
     },
+    /// Its certificates or roots cannot be used.
+    #[error("`{name}`: {}", .why.message)]
+    Material {
+        /// The listener's or peer's name.
+        name: String,
+        /// Why.
+        why: Explanation,
+    },
 }
 
 impl Explain for CarryError {
@@ -147,7 +269,8 @@ impl Explain for CarryError {
         match self {
             CarryError::Listen { error, .. } => Explanation::new(code::LISTEN, self.to_string())
                 .fact("the system says", error)
-                .hint("see who has it: ss -ltnp"),
+                .hint("see who has it: ss -lnp"),
+            CarryError::Material { name, why } => why.clone().fact("of", name),
         }
     }
 }

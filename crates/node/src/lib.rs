@@ -14,7 +14,7 @@
 //! options.managers = vec!["10.0.0.7:7443".to_owned()];
 //! options.token = Some(token);
 //! let node = Node::start(options).await?;
-//! println!("{} runs", node.identity());
+//! println!("{} runs", node.name());
 //! node.shutdown().await;
 //! # Ok(())
 //! # }
@@ -32,15 +32,15 @@ pub mod api;
 pub mod carry;
 pub mod e2e;
 pub mod files;
-pub mod transports;
 pub mod sources;
+pub mod transports;
 
 pub mod admin;
 pub mod clock;
 pub mod metrics;
 
 pub use api::{Api, ApiError, JoinError, Joined, join};
-pub use carry::{Carrier, CarryError};
+pub use carry::{Carrier, CarryError, Failure, Failures, Means, Reloaded, Wallet};
 pub use clock::system_clock;
 pub use e2e::{AgentKey, E2eError, E2eStream};
 pub use enrol::EnrolError;

@@ -26,6 +26,8 @@ struct Numbers {
     epoch_generation: Gauge,
     epoch_revision: Gauge,
     accept_failures: Counter,
+    plaintext: Family<Named, Counter>,
+    links: Family<Named, Gauge>,
     ready: Gauge,
 }
 
@@ -39,7 +41,7 @@ pub enum Side {
 }
 
 impl Side {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Side::Server => "server",
             Side::Client => "client",
@@ -56,6 +58,11 @@ struct Certificate {
 struct Handshake {
     side: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Named {
+    name: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -79,6 +86,8 @@ impl Metrics {
             epoch_generation: Gauge::default(),
             epoch_revision: Gauge::default(),
             accept_failures: Counter::default(),
+            plaintext: Family::default(),
+            links: Family::default(),
             ready: Gauge::default(),
         };
         for side in [Side::Server, Side::Client] {
@@ -127,6 +136,12 @@ impl Metrics {
             "Times the system refused to accept a connection",
             n.accept_failures.clone(),
         );
+        registry.register(
+            "plaintext_connections",
+            "Connections that a permissive listener took in the clear",
+            n.plaintext.clone(),
+        );
+        registry.register("peer_linked", "1 while the link to a peer is up", n.links.clone());
         registry.register("ready", "1 when the node is ready", n.ready.clone());
     }
 
@@ -196,6 +211,16 @@ impl Metrics {
     /// The system refused to accept a connection.
     pub fn accept_failed(&self) {
         self.0.accept_failures.inc();
+    }
+
+    /// A permissive listener took a connection in the clear.
+    pub fn plaintext_accepted(&self, listener: &str) {
+        self.0.plaintext.get_or_create(&Named { name: listener.to_owned() }).inc();
+    }
+
+    /// Whether the link to a peer is up.
+    pub fn linked(&self, peer: &str, up: bool) {
+        self.0.links.get_or_create(&Named { name: peer.to_owned() }).set(i64::from(up));
     }
 
     /// Whether the node is ready.

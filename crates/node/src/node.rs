@@ -1,45 +1,60 @@
 //! A node from start to end: enrolled, watching, renewing, carrying, and able to say how it is.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{SpiffeId, code, defaults};
+use certus_pki::{AgentId, SpiffeId, code, defaults};
 use certus_tls::{BadIdentity, Credentials, Publisher, Registry, sweep_each_second};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin, AdminError};
 use crate::api::Api;
-use crate::carry::{Carrier, CarryError};
+use crate::carry::{self, Carrier, CarryError, Failures, Means, Reloaded};
 use crate::clock::{duration, jitter};
+use crate::e2e::AgentKey;
 use crate::enrol::{EnrolError, Enrolled, enrol};
 use crate::files::{FileError, NodeDir};
 use crate::keeper::{Keeper, LETTERS_MAX, State, Wake};
 use crate::metrics::Metrics;
 use crate::renew::{RenewError, Schedule};
-use crate::spec::NodeOptions;
+use crate::spec::{AgentOptions, ListenerSpec, NodeOptions, PeerSpec};
 use crate::watch::{Enforced, run as watch_managers};
 
 /// A running node. Dropped, it ends at once; [`Node::shutdown`] ends it in order.
 pub struct Node {
-    identity: SpiffeId,
-    publisher: Arc<Publisher>,
-    carrier: Carrier,
+    identity: Option<SpiffeId>,
+    agent: AgentId,
+    credentials: Credentials,
+    carrier: Mutex<Carrier>,
+    bound: Bound,
     metrics: Metrics,
-    letters: mpsc::Sender<Wake>,
-    state: watch::Receiver<State>,
+    failures: Failures,
+    /// None where there is no cluster.
+    member: Option<Member>,
     stop: CancellationToken,
     tasks: TaskTracker,
     // The directory's lock.
     _dir: NodeDir,
 }
 
+/// What a node of a cluster has besides.
+struct Member {
+    letters: mpsc::Sender<Wake>,
+    state: watch::Receiver<State>,
+    // Credentials are in force for as long as it lives.
+    _publisher: Arc<Publisher>,
+}
+
+/// Where listeners and peers are bound, for those who do not wait for a reload.
+type Bound = Arc<std::sync::Mutex<Vec<(String, SocketAddr)>>>;
+
 impl Node {
-    /// Starts a node: takes the credentials that are kept or joins, binds every address, and begins to
-    /// watch, renew and carry.
+    /// Starts a node of a cluster: takes the credentials that are kept or joins, binds every address, and
+    /// begins to watch, renew and carry.
     ///
     /// # Errors
     /// A [`StartError`]; then nothing runs.
@@ -55,31 +70,23 @@ impl Node {
         let publisher = stored.publisher(options.clock.clone()).map_err(StartError::Identity)?;
         let publisher = Arc::new(publisher);
         let credentials = publisher.credentials();
-        let metrics = Metrics::new();
-        let carrier = Carrier::start(&credentials, &metrics, options.listeners, options.peers);
-        let carrier = carrier.await.map_err(StartError::Carry)?;
-        let api = Api::counting(managers, credentials.clone(), metrics.clone());
-
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let watching = stop.child_token();
         let (letters, inbox) = mpsc::channel(LETTERS_MAX);
+        let (state, seen) = watch::channel(State::default());
+        let member = Member { letters: letters.clone(), state: seen, _publisher: publisher.clone() };
+        let start = Starting {
+            identity: Some(stored.identity.clone()),
+            credentials: credentials.clone(),
+            member: Some(member),
+            listeners: options.listeners,
+            peers: options.peers,
+            stop: CancellationToken::new(),
+        };
+        let node = start.run(dir).await?;
+        let (stop, tasks, metrics) = (node.stop.clone(), node.tasks.clone(), node.metrics.clone());
+        let api = Api::counting(managers, credentials.clone(), metrics.clone());
+        let watching = stop.child_token();
         let enforced = Enforced { epoch: credentials.current().epoch(), ..Enforced::default() };
         let (enforced, reports) = watch::channel(enforced);
-        let (state, seen) = watch::channel(State::default());
-        let node = Node {
-            identity: stored.identity.clone(),
-            publisher: publisher.clone(),
-            carrier,
-            metrics: metrics.clone(),
-            letters: letters.clone(),
-            state: seen,
-            stop: stop.clone(),
-            tasks: tasks.clone(),
-            _dir: dir,
-        };
-        let (socket, router) = (node._dir.admin_socket(), admin::router(node.admin()));
-        let served = admin::serve_unix(&socket, router, stop.clone()).await.map_err(StartError::Admin)?;
-        tasks.spawn(async move { drop(served.await) });
         let keeper = Keeper {
             identity: stored.identity,
             dir: identity_dir,
@@ -103,28 +110,57 @@ impl Node {
         tasks.spawn(keeper.run(inbox));
         tasks.spawn(watch_managers(api, credentials.clone(), letters.clone(), reports, watching));
         tasks.spawn(sweep(credentials, letters, stop));
-        tracing::info!(identity = %node.identity, "the node runs");
+        tracing::info!(identity = %node.name(), "the node runs");
         Ok(node)
     }
 
-    /// Who it is.
-    pub fn identity(&self) -> &SpiffeId {
-        &self.identity
+    /// Starts an agent, a node without a cluster: takes or makes its certificate and its end-to-end key,
+    /// binds every address, and begins to carry.
+    ///
+    /// # Errors
+    /// A [`StartError`]; then nothing runs.
+    pub async fn start_agent(options: AgentOptions) -> Result<Node, StartError> {
+        let dir = NodeDir::open(&options.data_dir).map_err(StartError::File)?;
+        let stop = CancellationToken::new();
+        let own = carry::own_of(&options.material, options.clock, &options.name, stop.child_token());
+        let (credentials, _) = own.await.map_err(StartError::Material)?;
+        let identity = credentials.current().identity().and_then(|own| own.id().cloned());
+        let (listeners, peers) = (options.listeners, options.peers);
+        let start = Starting { identity, credentials, member: None, listeners, peers, stop };
+        let node = start.run(dir).await?;
+        tracing::info!(id = %node.agent, "the agent runs");
+        Ok(node)
+    }
+
+    /// Who it is in its cluster; nobody where there is none.
+    pub fn identity(&self) -> Option<&SpiffeId> {
+        self.identity.as_ref()
+    }
+
+    /// Its id in end-to-end sessions.
+    pub fn agent_id(&self) -> AgentId {
+        self.agent
+    }
+
+    /// What to call it: its identity, else its id.
+    pub fn name(&self) -> String {
+        self.identity.as_ref().map_or_else(|| self.agent.to_string(), SpiffeId::to_string)
     }
 
     /// Where the listener (else the peer) of this name is bound.
     pub fn bound(&self, name: &str) -> Option<SocketAddr> {
-        self.carrier.bound(name)
+        let bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        bound.iter().find(|(known, _)| known == name).map(|(_, address)| *address)
     }
 
     /// What it trusts and who it is, now and from now on.
     pub fn credentials(&self) -> Credentials {
-        self.publisher.credentials()
+        self.credentials.clone()
     }
 
     /// Its live connections.
     pub fn registry(&self) -> &Arc<Registry> {
-        self.publisher.registry()
+        self.credentials.registry()
     }
 
     /// Its numbers.
@@ -132,19 +168,42 @@ impl Node {
         &self.metrics
     }
 
+    /// What failed last.
+    pub fn failures(&self) -> &Failures {
+        &self.failures
+    }
+
+    /// Goes over to other listeners and peers; see [`Carrier::reload`].
+    ///
+    /// # Errors
+    /// A new address cannot be bound, or credentials cannot be used; then nothing changed.
+    pub async fn reload(
+        &self,
+        listeners: Vec<ListenerSpec>,
+        peers: Vec<PeerSpec>,
+    ) -> Result<Reloaded, CarryError> {
+        let mut carrier = self.carrier.lock().await;
+        let done = carrier.reload(listeners, peers).await?;
+        *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = carrier.all_bound();
+        Ok(done)
+    }
+
     /// Renews now, with a fresh key; returns when the new certificate is in force.
     ///
     /// # Errors
     /// Why it is not; then the old one still is.
     pub async fn renew_now(&self) -> Result<(), RenewError> {
+        let member = self.member.as_ref().ok_or(RenewError::Ended)?;
         let (waiter, told) = oneshot::channel();
-        self.letters.send(Wake::RenewNow(waiter)).await.map_err(|_| RenewError::Ended)?;
+        member.letters.send(Wake::RenewNow(waiter)).await.map_err(|_| RenewError::Ended)?;
         told.await.unwrap_or(Err(RenewError::Ended))
     }
 
-    /// Waits until the node cannot go on: it was removed from the cluster, or its keeper is gone.
+    /// Waits until the node cannot go on: it was removed from the cluster, or its keeper is gone. An agent
+    /// always can.
     pub async fn failed(&self) -> Explanation {
-        let mut state = self.state.clone();
+        let Some(member) = &self.member else { return std::future::pending().await };
+        let mut state = member.state.clone();
         let failed = state.wait_for(|state| state.failed.is_some()).await;
         let why = failed.ok().and_then(|state| state.failed.clone());
         why.unwrap_or_else(|| RenewError::Ended.explain())
@@ -152,7 +211,7 @@ impl Node {
 
     /// Why the node is not ready; empty when it is.
     pub fn reasons(&self) -> Vec<Explanation> {
-        reasons(&self.publisher, &self.state)
+        reasons(&self.credentials, self.member.as_ref().map(|member| &member.state))
     }
 
     /// Ends it in order: connections are given [`defaults::DRAIN`] to end by themselves.
@@ -162,26 +221,27 @@ impl Node {
 
     /// The same with another limit.
     pub async fn shutdown_within(self, limit: Duration) {
-        self.carrier.shutdown_within(limit).await;
+        self.carrier.lock().await.shutdown_within(limit).await;
         self.stop.cancel();
         self.tasks.close();
         // What still runs is an attempt to reach a manager, with a limit of its own; nothing is lost.
         let _ = tokio::time::timeout(TASKS_END, self.tasks.wait()).await;
-        tracing::info!(identity = %self.identity, "the node ended");
+        tracing::info!(identity = %self.name(), "the node ended");
     }
 
     fn admin(&self) -> Admin {
-        let (publisher, state) = (self.publisher.clone(), self.state.clone());
+        let state = self.member.as_ref().map(|member| member.state.clone());
         let mut numbers = prometheus_client::registry::Registry::default();
         self.metrics.register(&mut numbers);
         let (registry, metrics) = (self.registry().clone(), self.metrics.clone());
-        let (shown, shown_state) = (publisher.clone(), state.clone());
+        let (credentials, shown) = (self.credentials.clone(), self.credentials.clone());
+        let shown_state = state.clone();
         Admin {
-            reasons: Arc::new(move || reasons(&publisher, &state)),
+            reasons: Arc::new(move || reasons(&credentials, state.as_ref())),
             metrics: Arc::new(numbers),
             refresh: Arc::new(move || {
                 metrics.live(registry.live());
-                metrics.ready(reasons(&shown, &shown_state).is_empty());
+                metrics.ready(reasons(&shown, shown_state.as_ref()).is_empty());
             }),
         }
     }
@@ -193,14 +253,55 @@ impl Drop for Node {
     }
 }
 
+/// What every node begins with, once it is known who it is.
+struct Starting {
+    identity: Option<SpiffeId>,
+    credentials: Credentials,
+    member: Option<Member>,
+    listeners: Vec<ListenerSpec>,
+    peers: Vec<PeerSpec>,
+    stop: CancellationToken,
+}
+
+impl Starting {
+    async fn run(self, dir: NodeDir) -> Result<Node, StartError> {
+        let key = AgentKey::load_or_make(dir.root()).map_err(StartError::File)?;
+        let agent = key.id();
+        let metrics = Metrics::new();
+        let mut means = Means::new(self.credentials.clone(), metrics.clone());
+        means.key = Some(Arc::new(key));
+        let failures = means.failures.clone();
+        let carrier = Carrier::start(means, self.listeners, self.peers).await.map_err(StartError::Carry)?;
+        let node = Node {
+            identity: self.identity,
+            agent,
+            credentials: self.credentials,
+            bound: Arc::new(std::sync::Mutex::new(carrier.all_bound())),
+            carrier: Mutex::new(carrier),
+            metrics,
+            failures,
+            member: self.member,
+            stop: self.stop,
+            tasks: TaskTracker::new(),
+            _dir: dir,
+        };
+        let seen = admin::Seen { credentials: node.credentials.clone(), failures: node.failures.clone() };
+        let router = admin::router(node.admin()).merge(admin::seen(seen));
+        let socket = node._dir.admin_socket();
+        let served =
+            admin::serve_unix(&socket, router, node.stop.clone()).await.map_err(StartError::Admin)?;
+        node.tasks.spawn(async move { drop(served.await) });
+        Ok(node)
+    }
+}
+
 /// Longer than writing a file takes.
 const TASKS_END: Duration = Duration::from_secs(2);
 
 /// A node runs only with its addresses bound, so what can be wrong is its identity.
-fn reasons(publisher: &Publisher, state: &watch::Receiver<State>) -> Vec<Explanation> {
-    let removed = state.borrow().failed.clone();
-    let now = (publisher.credentials().clock())();
-    let unusable = publisher.current().check(now).err().map(|error| error.explain());
+fn reasons(credentials: &Credentials, state: Option<&watch::Receiver<State>>) -> Vec<Explanation> {
+    let removed = state.and_then(|state| state.borrow().failed.clone());
+    let unusable = credentials.current().check(credentials.now()).err().map(|error| error.explain());
     removed.into_iter().chain(unusable).collect()
 }
 
@@ -225,6 +326,9 @@ pub enum StartError {
     /// It is nobody, and cannot become somebody.
     #[error(transparent)]
     Enrol(EnrolError),
+    /// Its certificate or trusted roots cannot be used.
+    #[error("{}", .0.message)]
+    Material(Explanation),
     /// What is kept makes no identity.
     #[error("the credentials that are kept here are of no use")]
     Identity(#[source] BadIdentity),
@@ -253,6 +357,7 @@ impl Explain for StartError {
                 why.code = code::OWN_CERTIFICATE;
                 why
             }
+            StartError::Material(why) => why.clone(),
             StartError::Carry(error) => error.explain(),
             StartError::Admin(error) => error.explain(),
         }

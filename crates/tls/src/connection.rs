@@ -194,6 +194,26 @@ impl Admission {
         self.connection().reason().cloned().map(|reason| Cut { reason })
     }
 
+    /// Whether it came in the clear.
+    pub fn is_plaintext(&self) -> bool {
+        self.connection().plaintext
+    }
+
+    /// Whether it is neither cut nor draining, and its peer still accepted: fit for another stream.
+    pub fn is_usable(&self) -> bool {
+        !self.connection().draining.is_cancelled() && self.recheck().is_ok()
+    }
+
+    /// Whether both are of the same connection.
+    pub fn is_same(&self, other: &Admission) -> bool {
+        self.connection().id == other.connection().id
+    }
+
+    /// Says that the connection takes no more streams: its other end closed it, or said that it will.
+    pub fn end(&self) {
+        self.connection().draining.cancel();
+    }
+
     /// Cancelled when the connection is cut.
     pub fn cancelled(&self) -> CancellationToken {
         self.connection().token.clone()

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use certus_pki::{Accept, Issuers, Purpose, Rejection};
+use certus_pki::{Accept, Issuers, Purpose, Rejection, UnixTime};
 use rustls::server::Acceptor;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::SingleCertAndKey;
@@ -204,6 +204,11 @@ impl Server {
     /// The policy lets nobody in whom such a session could prove.
     pub fn admit_unknown(&self) -> Result<Admission, Rejection> {
         self.gate.admit_unknown(false)
+    }
+
+    /// The time by which callers are judged.
+    pub fn now(&self) -> UnixTime {
+        self.gate.now()
     }
 
     pub(crate) fn gate(&self) -> &Arc<Gate> {

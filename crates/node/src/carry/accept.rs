@@ -10,14 +10,10 @@ use certus_pki::explain::Explanation;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use super::{Current, Run};
 use crate::api::tune;
 use crate::metrics::Metrics;
-
-/// Connections that one listener or peer carries at once: two sockets and 8 KiB each, when idle.
-pub(super) const CONNECTIONS_MAX: usize = 10_000;
 
 /// Out of file descriptors or memory: others must end first, and asking at once only burns time.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -27,35 +23,28 @@ pub(super) trait End: Send + Sync + 'static {
     /// Its name in logs.
     fn name(&self) -> &str;
 
-    /// Carries one connection until it ends, or until `ending`.
-    fn carry(
-        &self,
-        tcp: TcpStream,
-        from: SocketAddr,
-        ending: CancellationToken,
-    ) -> impl Future<Output = ()> + Send;
+    /// Carries one connection until it ends, or until the run ends.
+    fn carry(self: Arc<Self>, tcp: TcpStream, from: SocketAddr, run: Run) -> impl Future<Output = ()> + Send;
 }
 
 /// One bound address.
 pub(super) struct Accepting {
     pub(super) tcp: TcpListener,
     pub(super) metrics: Metrics,
-    pub(super) closing: CancellationToken,
-    pub(super) ending: CancellationToken,
-    pub(super) tasks: TaskTracker,
+    pub(super) run: Run,
 }
 
 impl Accepting {
-    /// Accepts until closing. Each connection is carried by a task of its own, so that a slow
-    /// handshake holds up nobody.
-    pub(super) async fn run(self, end: impl End) {
-        let end = Arc::new(end);
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    /// Accepts until closing, `limit` connections at once. Each connection is carried by a task of its
+    /// own, so that a slow handshake holds up nobody.
+    pub(super) async fn run<E: End>(self, current: Current<E>, limit: usize) {
+        let places = Arc::new(Semaphore::new(limit));
         loop {
             let accepted = tokio::select! {
-                () = self.closing.cancelled() => return,
+                () = self.run.closing.cancelled() => return,
                 accepted = self.tcp.accept() => accepted,
             };
+            let end = current.get();
             let (tcp, from) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -64,15 +53,14 @@ impl Accepting {
                 }
             };
             let Ok(place) = places.clone().try_acquire_owned() else {
-                let why = Explanation::new(code::TOO_MANY_CONNECTIONS, "too many connections at once")
-                    .halves(format!("{CONNECTIONS_MAX} at most"), "one more");
+                let why = too_many(limit);
                 tracing::warn!(name = end.name(), %from, code = %why.code, %why, "refused a connection");
                 continue;
             };
-            let (end, ending) = (end.clone(), self.ending.clone());
-            self.tasks.spawn(async move {
+            let run = self.run.clone();
+            self.run.tasks.spawn(async move {
                 tune(&tcp);
-                end.carry(tcp, from, ending).await;
+                end.carry(tcp, from, run).await;
                 drop(place);
             });
         }
@@ -89,4 +77,10 @@ impl Accepting {
             tracing::debug!(name, %error, "a connection was gone before it was accepted");
         }
     }
+}
+
+/// A listener that is full.
+pub(super) fn too_many(limit: usize) -> Explanation {
+    Explanation::new(code::TOO_MANY_CONNECTIONS, "too many connections at once")
+        .halves(format!("{limit} at most"), "one more")
 }

@@ -1,8 +1,8 @@
 //! Opens streams to one peer, over whichever transport; connections that carry many are kept.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use certus_pki::explain::{Explain, Explanation};
@@ -11,10 +11,10 @@ use certus_tls::quic::{QuicConnection, explain_quic_close};
 use certus_tls::{Admission, Client, ClientOptions, Credentials, danger};
 use tokio::sync::Mutex;
 
+use super::Means;
 use super::quic::{self, Opened};
 use super::sniff::Peeked;
 use super::wire::{Outer, Wire};
-use super::Means;
 use crate::api::{connect_tcp, unreachable};
 use crate::e2e::{self, Prologue};
 use crate::metrics::Side;
@@ -253,7 +253,8 @@ impl Dialer {
         let resolved = tokio::net::lookup_host(address).await.map(|mut found| found.next());
         let resolved = resolved.map_err(|error| unreachable("the peer", address, &error))?;
         let resolved = resolved.ok_or_else(|| {
-            Explanation::new(code::PEER_UNREACHABLE, "the peer's name has no address").fact("address", address)
+            Explanation::new(code::PEER_UNREACHABLE, "the peer's name has no address")
+                .fact("address", address)
         })?;
         let endpoint = self.endpoint(resolved).await?;
         let outcome = self.client.connect_quic(&endpoint, resolved).await;
@@ -312,8 +313,7 @@ pub(super) fn accept_of(spec: &PeerSpec) -> Accept {
         // TLS and the name that was dialed must do.
         PeerId::Agent(_) => Allow::Anyone,
     };
-    let mut accept =
-        Accept::new(allow).requiring(spec.tls.required_sans.clone()).with_keys(spec.tls.keys);
+    let mut accept = Accept::new(allow).requiring(spec.tls.required_sans.clone()).with_keys(spec.tls.keys);
     let dialed = || spec.address.rsplit_once(':').and_then(|(host, _)| host.parse::<San>().ok());
     let by_name = matches!(spec.id, PeerId::Agent(_)) && spec.tls.strict;
     if let Some(name) = spec.server_name.clone().or_else(|| dialed().filter(|_| by_name)) {

@@ -62,7 +62,15 @@ impl Failures {
         (kept.last.iter().rev().cloned().collect(), kept.total)
     }
 
-    pub(crate) fn record(&self, side: Side, name: &str, transport: &'static str, from: &str, peer: &str, why: Explanation) {
+    pub(crate) fn record(
+        &self,
+        side: Side,
+        name: &str,
+        transport: &'static str,
+        from: &str,
+        peer: &str,
+        why: Explanation,
+    ) {
         let at = (self.clock)();
         let (logged, unlogged) = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,7 +114,10 @@ mod tests {
     #[test]
     fn a_flood_keeps_the_last_and_logs_few() {
         let now = Arc::new(AtomicI64::new(1_000));
-        let clock: Clock = { let now = now.clone(); Arc::new(move || UnixTime::from_secs(now.load(Ordering::Relaxed))) };
+        let clock: Clock = {
+            let now = now.clone();
+            Arc::new(move || UnixTime::from_secs(now.load(Ordering::Relaxed)))
+        };
         let failures = Failures::new(clock);
         let why = || Explanation::new(certus_pki::code::REVOKED, "the certificate was revoked");
         for place in 0..KEPT_MAX + 10 {

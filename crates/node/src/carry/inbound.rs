@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::accept::End;
 use super::backend::Plain;
-use super::outbound::{Reset, carry_until};
+use super::outbound::carry_until;
 use super::proxy_protocol::{self, Ends, Facts, Header, TlsFacts};
 use super::sniff::{Begins, Peeked, sniff};
 use super::wire::{Outer, Wire};
@@ -365,9 +365,8 @@ impl End for Inbound {
 
 /// The policy of a listener.
 pub(super) fn accept_of(spec: &ListenerSpec) -> Accept {
-    let accept = Accept::new(spec.allow.clone())
-        .requiring(spec.tls.required_sans.clone())
-        .with_keys(spec.tls.keys);
+    let accept =
+        Accept::new(spec.allow.clone()).requiring(spec.tls.required_sans.clone()).with_keys(spec.tls.keys);
     match spec.tls.allow_expired {
         Some(grace) => accept.allowing_expired(grace),
         None => accept,

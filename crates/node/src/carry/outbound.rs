@@ -159,9 +159,8 @@ where
 
 fn explain(broken: &Broken) -> Explanation {
     use certus_pki::code::{BACKEND, PEER_UNREACHABLE};
-    let new = |code, message, error: &io::Error| {
-        Explanation::new(code, message).fact("the system says", error)
-    };
+    let new =
+        |code, message, error: &io::Error| Explanation::new(code, message).fact("the system says", error);
     match broken {
         Broken::Wire(error) => match explain_wire(error) {
             Some(why) => why,

@@ -102,14 +102,13 @@ pub(super) fn lost(error: &ConnectionError, address: &str) -> Explanation {
 /// Binds a listener's UDP port.
 pub(super) async fn bind(inbound: &Inbound) -> Result<(Endpoint, SocketAddr), CarryError> {
     let spec = &inbound.spec;
-    let wrong =
-        |error| CarryError::Listen { name: spec.name.clone(), address: spec.address.clone(), error };
-    let config = inbound.server.quic_endpoint(spec.limits.streams).map_err(io::Error::other).map_err(wrong)?;
+    let wrong = |error| CarryError::Listen { name: spec.name.clone(), address: spec.address.clone(), error };
+    let config =
+        inbound.server.quic_endpoint(spec.limits.streams).map_err(io::Error::other).map_err(wrong)?;
     let socket = tokio::net::UdpSocket::bind(&spec.address).await.map_err(wrong)?;
     let socket = socket.into_std().map_err(wrong)?;
     let runtime = Arc::new(quinn::TokioRuntime);
-    let endpoint =
-        Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).map_err(wrong)?;
+    let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).map_err(wrong)?;
     let address = endpoint.local_addr().map_err(wrong)?;
     Ok((endpoint, address))
 }
@@ -246,4 +245,3 @@ async fn serve(
     let ends = Addresses { from, to: None };
     inbound.serve(Wire::Quic(Box::new(stream)), asked[0] == SEALED, exporter, admission, ends, run).await;
 }
-

@@ -67,6 +67,11 @@ pub struct Peeked<IO> {
 }
 
 impl<IO> Peeked<IO> {
+    /// A stream that was not looked at.
+    pub fn whole(io: IO) -> Peeked<IO> {
+        Peeked { io, head: [0; HEAD_BYTES], len: 0, at: 0 }
+    }
+
     /// The stream below; what was looked at does not come from it again.
     pub fn inner(&self) -> &IO {
         &self.io

@@ -77,7 +77,7 @@ impl Wire {
         match self {
             Wire::Tcp(outer) => outer.tcp().reset(),
             Wire::H2(stream) => stream.reset(::h2::Reason::CANCEL),
-            Wire::Ws(socket) => {
+            Wire::Ws(mut socket) => {
                 let closing = socket.close(ws::CLOSE_POLICY, why);
                 // Whether it hears that is the other end's affair.
                 let _ = tokio::time::timeout(GOODBYE, closing).await;

@@ -93,6 +93,11 @@ impl<IO> E2eStream<IO> {
     }
 
     /// The stream below.
+    pub fn into_inner(self) -> IO {
+        self.io
+    }
+
+    /// The stream below.
     pub fn get_ref(&self) -> &IO {
         &self.io
     }

@@ -70,7 +70,7 @@ async fn a_node_tells_how_it_is() {
     manager.restart();
     let watching = manager.seen(|seen| seen.resumed_from.len());
     until("it watches again", || manager.seen(|seen| seen.resumed_from.len()) > watching).await;
-    let removed = Change::Direct { node: node.identity().clone(), directive: Directive::Removed };
+    let removed = Change::Direct { node: node.identity().unwrap().clone(), directive: Directive::Removed };
     manager.commit(vec![removed]);
     soon("the removal", node.failed()).await;
     let (status, body) = get(&socket, "/ready").await;

@@ -64,7 +64,8 @@ pub(crate) struct End {
 impl End {
     pub(crate) async fn new(publisher: Publisher, listeners: Vec<ListenerSpec>, peers: Vec<PeerSpec>) -> End {
         let metrics = Metrics::new();
-        let carrier = Carrier::start(&publisher.credentials(), &metrics, listeners, peers).await.unwrap();
+        let means = certus_node::Means::new(publisher.credentials(), metrics.clone());
+        let carrier = Carrier::start(means, listeners, peers).await.unwrap();
         End { publisher, carrier, metrics }
     }
 

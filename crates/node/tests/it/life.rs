@@ -63,7 +63,7 @@ async fn a_node_joins_once_and_starts_again_with_what_it_kept() {
     let manager = Manager::start(&authority);
     let options = options(&authority, &manager, temp.path());
     let node = start(options.clone()).await;
-    assert_eq!(*node.identity(), authority.id("worker/web-1"));
+    assert_eq!(node.identity(), Some(&authority.id("worker/web-1")));
     assert!(node.reasons().is_empty());
     let key = key_of(&node);
     until("it watches", || manager.seen(|seen| seen.resumed_from.len()) == 1).await;

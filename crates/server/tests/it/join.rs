@@ -18,7 +18,7 @@ async fn a_worker_joins_and_goes_on_without_its_token() {
     let cluster = Cluster::start().await;
     let token = cluster.token(|_| ()).await;
     let node = cluster.try_worker("web-1", Some(token)).await.unwrap();
-    assert_eq!(node.identity().to_string(), "spiffe://prod/worker/web-1");
+    assert_eq!(node.name(), "spiffe://prod/worker/web-1");
     let serial = serial_of(&node);
     assert!(cluster.certs().await.iter().any(|cert| {
         cert.id.as_ref().is_some_and(|id| id.serial == serial.significant()) && cert.how == "joined"

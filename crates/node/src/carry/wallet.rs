@@ -1,0 +1,182 @@
+//! The credentials of listeners and peers: the node's own, or others in their place, each read once
+//! however many use it.
+
+use std::sync::Arc;
+
+use certus_pki::explain::{Explain, Explanation};
+use certus_pki::{Bundle, Epoch, Root};
+use certus_tls::{Credentials, Identity, Publisher, Snapshot, sweep_each_second};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::sources::{
+    Ephemeral, FilePaths, FileSource, InlinePem, Material, Needs, Source, SourceStatus, Watch,
+};
+use crate::spec::{MaterialSpec, Pem};
+
+/// Everybody's credentials. Cheap to clone; all clones share what was read.
+#[derive(Clone)]
+pub struct Wallet {
+    own: Credentials,
+    others: Arc<Mutex<Vec<Other>>>,
+    stop: CancellationToken,
+}
+
+struct Other {
+    spec: MaterialSpec,
+    credentials: Credentials,
+    status: watch::Receiver<SourceStatus>,
+}
+
+impl Wallet {
+    /// The node's own, and none besides yet.
+    pub fn new(own: Credentials) -> Wallet {
+        Wallet { own, others: Arc::default(), stop: CancellationToken::new() }
+    }
+
+    /// The node's own.
+    pub fn own(&self) -> &Credentials {
+        &self.own
+    }
+
+    /// The credentials that `spec` names; what it leaves out is the node's own, and follows it.
+    ///
+    /// # Errors
+    /// What it names cannot be used.
+    pub async fn credentials(&self, spec: &MaterialSpec) -> Result<Credentials, Explanation> {
+        if spec.is_empty() {
+            return Ok(self.own.clone());
+        }
+        let mut others = self.others.lock().await;
+        if let Some(other) = others.iter().find(|other| other.spec == *spec) {
+            return Ok(other.credentials.clone());
+        }
+        let needs = Needs { identity: spec.cert.is_some(), roots: spec.ca.is_some() };
+        let source = source_of(spec, needs).map_err(|error| error.explain())?;
+        let (credentials, status) = layer(self.own.clone(), source, self.stop.child_token()).await?;
+        others.push(Other { spec: spec.clone(), credentials: credentials.clone(), status });
+        Ok(credentials)
+    }
+
+    /// How every source is doing.
+    pub async fn statuses(&self) -> Vec<SourceStatus> {
+        self.others.lock().await.iter().map(|other| other.status.borrow().clone()).collect()
+    }
+
+    /// Stops following.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+/// The source that a specification names.
+///
+/// # Errors
+/// Half a pair, or nothing of what is needed.
+pub(crate) fn source_of(spec: &MaterialSpec, needs: Needs) -> Result<Source, crate::sources::SourceError> {
+    let (mut paths, mut inline) = (FilePaths::default(), InlinePem::default());
+    match &spec.cert {
+        Some(Pem::File(path)) => paths.cert = Some(path.clone()),
+        Some(Pem::Text(text)) => inline.cert = Some(String::clone(text)),
+        None => {}
+    }
+    match &spec.key {
+        Some(Pem::File(path)) => paths.key = Some(path.clone()),
+        Some(Pem::Text(text)) => inline.key = Some(text.clone()),
+        None => {}
+    }
+    match &spec.ca {
+        Some(Pem::File(path)) => paths.ca = Some(path.clone()),
+        Some(Pem::Text(text)) => inline.ca = Some(String::clone(text)),
+        None => {}
+    }
+    FileSource::combined(paths, inline, needs).map(Source::from)
+}
+
+/// One generation as a snapshot; `own` fills in what it leaves out.
+fn snapshot(material: &Material, own: &Snapshot, revision: u64) -> Result<Snapshot, Explanation> {
+    let identity = match material.pair() {
+        Some(pair) => {
+            let identity = Identity::of_any_authority(pair.key(), pair.chain().to_vec());
+            Some(Arc::new(identity.map_err(|error| error.explain())?))
+        }
+        None => own.identity().cloned(),
+    };
+    let roots: Vec<Root> = match material.roots() {
+        [] => own.bundle().roots().to_vec(),
+        roots => roots.to_vec(),
+    };
+    let epoch = Epoch { generation: 0, revision };
+    // What a cluster revoked stays revoked where its roots are trusted under another heading too.
+    let revoked = own.bundle().revocations().copied();
+    Ok(Snapshot::new(identity, Arc::new(Bundle::of_authorities(epoch, roots, revoked))))
+}
+
+/// Puts what `source` gives on top of `base`, and follows both.
+async fn layer(
+    base: Credentials,
+    source: Source,
+    stop: CancellationToken,
+) -> Result<(Credentials, watch::Receiver<SourceStatus>), Explanation> {
+    let clock = base.clock().clone();
+    let watch = source.start(clock.clone()).await.map_err(|error| error.explain())?;
+    let status = watch.status();
+    let publisher = Publisher::new(snapshot(&watch.current(), &base.current(), 1)?, clock);
+    let credentials = publisher.credentials();
+    tokio::spawn(sweep_each_second(credentials.clone(), |cuts| {
+        tracing::info!(connections = cuts.len(), "connections ended with their certificates");
+    }));
+    tokio::spawn(follow(publisher, watch, base, stop));
+    Ok((credentials, status))
+}
+
+/// Publishes every new generation, and every change of what lies below.
+async fn follow(publisher: Publisher, mut watch: Watch, mut base: Credentials, stop: CancellationToken) {
+    let mut revision = 1;
+    let mut base_lives = true;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            changed = watch.changed() => if changed.is_none() { break },
+            lives = base.changed(), if base_lives => base_lives = lives,
+        }
+        revision += 1;
+        let next = snapshot(&watch.current(), &base.current(), revision);
+        let published = next.and_then(|next| publisher.publish(next).map_err(|error| error.explain()));
+        match published {
+            Ok(cuts) => tracing::info!(revision, cut = cuts.len(), "new certificates or roots are in force"),
+            Err(why) => {
+                tracing::error!(code = %why.code, %why, "new certificates or roots are not used; the old stay");
+            }
+        }
+    }
+    watch.shutdown().await;
+}
+
+/// An agent's own credentials: what it was told, and a certificate made now where that is none.
+///
+/// # Errors
+/// What it was told cannot be used.
+pub(crate) async fn own_of(
+    spec: &MaterialSpec,
+    clock: certus_tls::Clock,
+    name: &str,
+    stop: CancellationToken,
+) -> Result<(Credentials, watch::Receiver<SourceStatus>), Explanation> {
+    let nobody = Snapshot::new(None, Arc::new(Bundle::of_authorities(Epoch::default(), Vec::new(), [])));
+    let nobody = Publisher::new(nobody, clock).credentials();
+    if spec.cert.is_some() {
+        let needs = Needs { identity: true, roots: spec.ca.is_some() };
+        let source = source_of(spec, needs).map_err(|error| error.explain())?;
+        return layer(nobody, source, stop).await;
+    }
+    let base = match &spec.ca {
+        Some(_) => {
+            let source = source_of(spec, Needs::ROOTS).map_err(|error| error.explain())?;
+            layer(nobody, source, stop.clone()).await?.0
+        }
+        None => nobody,
+    };
+    let made = Ephemeral::new(name, []).map_err(|error| error.explain())?;
+    layer(base, made.into(), stop).await
+}
