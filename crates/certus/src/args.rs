@@ -31,7 +31,7 @@ pub(crate) use csr::{CsrInfo, CsrNew, CsrVerb};
 pub(crate) use dev::Dev;
 pub(crate) use files::Signs;
 pub(crate) use key::{ChangePassphrase, KeyInspect, KeyNew, KeyVerb};
-pub(crate) use node::{NodeRole, NodeVerb, Start};
+pub(crate) use node::{NodeRole, NodeVerb, Seen, Shadow, Start};
 pub(crate) use token::{Create, TokenRole, TokenVerb};
 
 /// The whole command line.

@@ -30,6 +30,7 @@ mod key_new;
 mod ledger_list;
 mod ledger_revoke;
 mod node_list;
+mod node_seen;
 mod node_start;
 mod offline;
 mod show;
@@ -65,6 +66,9 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Cluster(ClusterVerb::Bundle) => cluster_bundle::run(&context).await,
         Noun::Node(NodeVerb::Start(start)) => node_start::run(&context, start).await,
         Noun::Node(NodeVerb::List) => node_list::run(&context).await,
+        Noun::Node(NodeVerb::Failures(seen)) => node_seen::failures(&context, seen).await,
+        Noun::Node(NodeVerb::Connections(seen)) => node_seen::connections(&context, seen).await,
+        Noun::Node(NodeVerb::Shadow(shadow)) => node_seen::shadow(&context, shadow).await,
         Noun::Token(TokenVerb::Create(create)) => token_create::run(&context, create).await,
         Noun::Token(TokenVerb::List) => token_list::run(&context).await,
         Noun::Token(TokenVerb::Revoke { id }) => token_revoke::run(&context, id).await,

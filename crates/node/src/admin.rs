@@ -12,12 +12,12 @@ mod seen;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use certus_pki::code;
 use certus_pki::explain::{Explain, Explanation};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use prometheus_client::registry::Registry;
 use tokio::net::{UnixListener, UnixStream};
@@ -81,24 +81,48 @@ async fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Asks the process that serves the socket at `path`: one `POST` without a body, one answer.
+/// Asks the process that serves the socket at `path`: one `GET`, one answer.
 ///
 /// # Errors
 /// Nobody answers there, or not in time, or not with HTTP.
-pub async fn post(path: &Path, route: &str) -> Result<(StatusCode, String), AdminError> {
+pub async fn get_from(path: &Path, route: &str) -> Result<(StatusCode, String), AdminError> {
+    ask(path, Method::GET, route, String::new()).await
+}
+
+/// The same with one `POST` of `body`.
+///
+/// # Errors
+/// Nobody answers there, or not in time, or not with HTTP.
+pub async fn post(path: &Path, route: &str, body: String) -> Result<(StatusCode, String), AdminError> {
+    ask(path, Method::POST, route, body).await
+}
+
+async fn ask(
+    path: &Path,
+    method: Method,
+    route: &str,
+    body: String,
+) -> Result<(StatusCode, String), AdminError> {
     let failed = |error| AdminError { path: path.to_owned(), error };
-    let asked = tokio::time::timeout(ANSWER_WITHIN, exchange(path, route)).await;
+    let asked = tokio::time::timeout(ANSWER_WITHIN, exchange(path, method, route, body)).await;
     asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)
 }
 
-async fn exchange(path: &Path, route: &str) -> io::Result<(StatusCode, String)> {
+async fn exchange(
+    path: &Path,
+    method: Method,
+    route: &str,
+    body: String,
+) -> io::Result<(StatusCode, String)> {
     let socket = TokioIo::new(UnixStream::connect(path).await?);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(socket).await.map_err(io::Error::other)?;
     tokio::spawn(connection);
-    let request = hyper::Request::post(route)
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(route)
         .header(header::HOST, "localhost")
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(Bytes::from(body)))
         .map_err(io::Error::other)?;
     let (head, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(io::Error::other)?;
@@ -106,8 +130,8 @@ async fn exchange(path: &Path, route: &str) -> io::Result<(StatusCode, String)> 
     Ok((head.status, text))
 }
 
-/// Answers are a few lines.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The connections of a full listener, at 300 bytes each.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// A manager answers when a command is committed.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 

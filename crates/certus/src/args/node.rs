@@ -15,6 +15,40 @@ pub(crate) enum NodeVerb {
   certus node list
   certus node list --json")]
     List,
+    /// The last failures of handshakes and streams that a node of this machine has seen
+    #[command(after_help = "Examples:
+  certus node failures --data-dir /var/lib/certus
+  certus node failures --data-dir w1 --json")]
+    Failures(Seen),
+    /// The live connections of a node of this machine
+    #[command(after_help = "Examples:
+  certus node connections --data-dir w1")]
+    Connections(Seen),
+    /// Which live peers of a node would be refused if it trusted other roots; nobody is cut
+    #[command(after_help = "Exits with 3 if somebody would be refused.
+
+Examples:
+  certus node shadow --bundle new.pem --data-dir w1
+      is it safe to drop the old root?")]
+    Shadow(Shadow),
+}
+
+/// Which node of this machine.
+#[derive(Args)]
+pub(crate) struct Seen {
+    /// The node's data directory [default: $CERTUS_HOME/worker]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// `certus node shadow`.
+#[derive(Args)]
+pub(crate) struct Shadow {
+    /// The roots that would be trusted, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: PathBuf,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
 }
 
 /// The roles a node can be started in.

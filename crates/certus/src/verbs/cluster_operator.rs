@@ -53,9 +53,10 @@ pub(super) async fn run(context: &Context, asked: Operator) -> Result<Exit, Expl
 /// A token from the manager's admin socket, which only its own user can open.
 async fn token(data_dir: &std::path::Path, id: &certus_pki::NodeId) -> Result<JoinToken, Explanation> {
     let socket = admin_socket(data_dir);
-    let (status, answer) = admin::post(&socket, &format!("/operator/{id}")).await.map_err(|error| {
-        error.explain().hint("the manager must run, and this command as its user: certus manager start")
-    })?;
+    let (status, answer) =
+        admin::post(&socket, &format!("/operator/{id}"), String::new()).await.map_err(|error| {
+            error.explain().hint("the manager must run, and this command as its user: certus manager start")
+        })?;
     if !status.is_success() {
         return Err(Explanation::new(code::UNAVAILABLE, "the manager refused").fact("because", answer.trim()));
     }
