@@ -10,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::sources::SourceStatus;
+
 /// The numbers of one process. Cheap to clone; all clones count together.
 #[derive(Clone)]
 pub struct Metrics(Arc<Numbers>);
@@ -28,7 +30,24 @@ struct Numbers {
     accept_failures: Counter,
     plaintext: Family<Named, Counter>,
     links: Family<Named, Gauge>,
+    sources: Sources,
     ready: Gauge,
+}
+
+/// How the sources of certificates and roots are doing.
+#[derive(Default)]
+struct Sources {
+    read_at: Family<Sourced, Gauge>,
+    not_after: Family<Sourced, Gauge>,
+    reloads: Family<Sourced, Gauge>,
+    failures: Family<Sourced, Gauge>,
+    failing: Family<Sourced, Gauge>,
+    watching: Family<Sourced, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Sourced {
+    source: String,
 }
 
 /// Which side of a connection we are.
@@ -88,6 +107,7 @@ impl Metrics {
             accept_failures: Counter::default(),
             plaintext: Family::default(),
             links: Family::default(),
+            sources: Sources::default(),
             ready: Gauge::default(),
         };
         for side in [Side::Server, Side::Client] {
@@ -142,6 +162,7 @@ impl Metrics {
             n.plaintext.clone(),
         );
         registry.register("peer_linked", "1 while the link to a peer is up", n.links.clone());
+        n.sources.register(registry);
         registry.register("ready", "1 when the node is ready", n.ready.clone());
     }
 
@@ -223,9 +244,43 @@ impl Metrics {
         self.0.links.get_or_create(&Named { name: peer.to_owned() }).set(i64::from(up));
     }
 
+    /// Sets how one source of certificates or roots is doing.
+    pub(crate) fn source(&self, name: &str, status: &SourceStatus) {
+        let (label, all) = (Sourced { source: name.to_owned() }, &self.0.sources);
+        all.read_at.get_or_create(&label).set(status.generation_read_at.secs());
+        if let Some(not_after) = status.not_after {
+            all.not_after.get_or_create(&label).set(not_after.secs());
+        }
+        all.reloads.get_or_create(&label).set(gauge(status.reloads));
+        all.failures.get_or_create(&label).set(gauge(status.failures));
+        all.failing.get_or_create(&label).set(i64::from(status.last_failure.is_some()));
+        all.watching.get_or_create(&label).set(i64::from(status.watching));
+    }
+
     /// Whether the node is ready.
     pub fn ready(&self, ready: bool) {
         self.0.ready.set(i64::from(ready));
+    }
+}
+
+impl Sources {
+    fn register(&self, registry: &mut Registry) {
+        let mut each =
+            |name, help, family: &Family<Sourced, Gauge>| registry.register(name, help, family.clone());
+        each(
+            "source_read_timestamp_seconds",
+            "When the generation in force was read, Unix time",
+            &self.read_at,
+        );
+        each("source_not_after_seconds", "Last moment of a source's certificate, Unix time", &self.not_after);
+        each("source_reloads", "Generations taken after the first", &self.reloads);
+        each("source_failures", "Looks at a source that ended in a failure", &self.failures);
+        each("source_failing", "1 while what a source holds is not fit to be taken", &self.failing);
+        each(
+            "source_watching",
+            "1 while the system tells of changes; polling goes on in any case",
+            &self.watching,
+        );
     }
 }
 

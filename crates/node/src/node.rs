@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin, AdminError};
 use crate::api::Api;
-use crate::carry::{self, Carrier, CarryError, Failures, Means, Reloaded};
+use crate::carry::{self, Carrier, CarryError, Failures, Means, Reloaded, Wallet};
 use crate::clock::{duration, jitter};
 use crate::e2e::AgentKey;
 use crate::enrol::{EnrolError, Enrolled, enrol};
@@ -21,6 +21,7 @@ use crate::files::{FileError, NodeDir};
 use crate::keeper::{Keeper, LETTERS_MAX, State, Wake};
 use crate::metrics::Metrics;
 use crate::renew::{RenewError, Schedule};
+use crate::sources::SourceStatus;
 use crate::spec::{AgentOptions, ListenerSpec, NodeOptions, PeerSpec};
 use crate::watch::{Enforced, run as watch_managers};
 
@@ -33,6 +34,7 @@ pub struct Node {
     bound: Bound,
     metrics: Metrics,
     failures: Failures,
+    wallet: Wallet,
     /// None where there is no cluster.
     member: Option<Member>,
     stop: CancellationToken,
@@ -79,6 +81,7 @@ impl Node {
             member: Some(member),
             listeners: options.listeners,
             peers: options.peers,
+            source: None,
             stop: CancellationToken::new(),
         };
         let node = start.run(dir).await?;
@@ -123,10 +126,11 @@ impl Node {
         let dir = NodeDir::open(&options.data_dir).map_err(StartError::File)?;
         let stop = CancellationToken::new();
         let own = carry::own_of(&options.material, options.clock, &options.name, stop.child_token());
-        let (credentials, _) = own.await.map_err(StartError::Material)?;
+        let (credentials, source) = own.await.map_err(StartError::Material)?;
         let identity = credentials.current().identity().and_then(|own| own.id().cloned());
         let (listeners, peers) = (options.listeners, options.peers);
-        let start = Starting { identity, credentials, member: None, listeners, peers, stop };
+        let start =
+            Starting { identity, credentials, member: None, listeners, peers, source: Some(source), stop };
         let node = start.run(dir).await?;
         tracing::info!(id = %node.agent, "the agent runs");
         Ok(node)
@@ -235,12 +239,15 @@ impl Node {
         self.metrics.register(&mut numbers);
         let (registry, metrics) = (self.registry().clone(), self.metrics.clone());
         let (credentials, shown) = (self.credentials.clone(), self.credentials.clone());
-        let shown_state = state.clone();
+        let (shown_state, wallet) = (state.clone(), self.wallet.clone());
         Admin {
             reasons: Arc::new(move || reasons(&credentials, state.as_ref())),
             metrics: Arc::new(numbers),
             refresh: Arc::new(move || {
                 metrics.live(registry.live());
+                for (name, status) in wallet.statuses() {
+                    metrics.source(&name, &status);
+                }
                 metrics.ready(reasons(&shown, shown_state.as_ref()).is_empty());
             }),
         }
@@ -260,6 +267,7 @@ struct Starting {
     member: Option<Member>,
     listeners: Vec<ListenerSpec>,
     peers: Vec<PeerSpec>,
+    source: Option<watch::Receiver<SourceStatus>>,
     stop: CancellationToken,
 }
 
@@ -270,7 +278,8 @@ impl Starting {
         let metrics = Metrics::new();
         let mut means = Means::new(self.credentials.clone(), metrics.clone());
         means.key = Some(Arc::new(key));
-        let failures = means.failures.clone();
+        means.wallet = means.wallet.watching(self.source);
+        let (failures, wallet) = (means.failures.clone(), means.wallet.clone());
         let carrier = Carrier::start(means, self.listeners, self.peers).await.map_err(StartError::Carry)?;
         let node = Node {
             identity: self.identity,
@@ -280,6 +289,7 @@ impl Starting {
             carrier: Mutex::new(carrier),
             metrics,
             failures,
+            wallet,
             member: self.member,
             stop: self.stop,
             tasks: TaskTracker::new(),

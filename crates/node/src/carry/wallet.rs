@@ -18,6 +18,8 @@ use crate::spec::{MaterialSpec, Pem};
 #[derive(Clone)]
 pub struct Wallet {
     own: Credentials,
+    /// How the node's own source is doing, where it has one.
+    own_status: Option<watch::Receiver<SourceStatus>>,
     others: Arc<Mutex<Vec<Other>>>,
     stop: CancellationToken,
 }
@@ -31,7 +33,12 @@ struct Other {
 impl Wallet {
     /// The node's own, and none besides yet.
     pub fn new(own: Credentials) -> Wallet {
-        Wallet { own, others: Arc::default(), stop: CancellationToken::new() }
+        Wallet { own, own_status: None, others: Arc::default(), stop: CancellationToken::new() }
+    }
+
+    /// The same where the node's own come from a source.
+    pub(crate) fn watching(self, own_status: Option<watch::Receiver<SourceStatus>>) -> Wallet {
+        Wallet { own_status, ..self }
     }
 
     /// The node's own.
@@ -58,15 +65,28 @@ impl Wallet {
         Ok(credentials)
     }
 
-    /// How every source is doing.
-    pub async fn statuses(&self) -> Vec<SourceStatus> {
-        self.others.lock().await.iter().map(|other| other.status.borrow().clone()).collect()
+    /// How every source is doing, by what it reads. Those that are being read for the first time are
+    /// left out.
+    pub fn statuses(&self) -> Vec<(String, SourceStatus)> {
+        let own = self.own_status.iter().map(|status| ("own".to_owned(), status.borrow().clone()));
+        let others = self.others.try_lock();
+        let others = others.iter().flat_map(|others| others.iter());
+        own.chain(others.map(|other| (label(&other.spec), other.status.borrow().clone()))).collect()
     }
 
     /// Stops following.
     pub fn stop(&self) {
         self.stop.cancel();
     }
+}
+
+/// What a source is called in metrics: the first file it reads.
+fn label(spec: &MaterialSpec) -> String {
+    let first = [&spec.cert, &spec.key, &spec.ca].into_iter().flatten().find_map(|pem| match pem {
+        Pem::File(path) => Some(path.display().to_string()),
+        Pem::Text(_) => None,
+    });
+    first.unwrap_or_else(|| "inline".to_owned())
 }
 
 /// The source that a specification names.
