@@ -141,7 +141,10 @@ pub(super) async fn accept(endpoint: Endpoint, current: super::Current<Inbound>,
         });
     }
     // Connections end by themselves, or with `ending`; the port is given back when they have.
-    run.ending.cancelled().await;
+    tokio::select! {
+        () = run.ending.cancelled() => {}
+        () = endpoint.wait_idle() => {}
+    }
     endpoint.close(GOING_AWAY, b"this node ends");
 }
 

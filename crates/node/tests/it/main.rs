@@ -2,6 +2,7 @@
 
 mod authority;
 mod manager;
+mod transports;
 
 mod admin;
 mod api;
