@@ -294,6 +294,9 @@ pub struct PeerSpec {
     pub plaintext: bool,
     /// Whether a Noise session runs inside.
     pub e2e: E2e,
+    /// Somebody on the way ends TLS, such as a reverse proxy: the session inside cannot be bound to it.
+    /// The listener says `plaintext`.
+    pub intermediary: bool,
     /// The name the certificate must be for, and that is asked for (SNI); else the host of `address`
     /// where no SPIFFE id tells.
     pub server_name: Option<San>,
@@ -321,6 +324,7 @@ impl PeerSpec {
             tls: TlsSpec::cluster(),
             plaintext: false,
             e2e: E2e::default(),
+            intermediary: false,
             server_name: None,
             http_proxy: None,
             path: WS_PATH.to_owned(),
@@ -370,6 +374,8 @@ impl NodeOptions {
 pub struct AgentOptions {
     /// Where it keeps its end-to-end key.
     pub data_dir: PathBuf,
+    /// What it is called in a certificate that is made for it.
+    pub name: String,
     /// Its certificate and trusted roots. Where there is no certificate, one is made at start and kept
     /// nowhere.
     pub material: MaterialSpec,
@@ -386,6 +392,7 @@ impl AgentOptions {
     pub fn new(data_dir: impl Into<PathBuf>) -> AgentOptions {
         AgentOptions {
             data_dir: data_dir.into(),
+            name: "certus-agent".to_owned(),
             material: MaterialSpec::default(),
             listeners: Vec::new(),
             peers: Vec::new(),
