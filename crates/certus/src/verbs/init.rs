@@ -119,12 +119,12 @@ fn of_options(options: &Configure, now: UnixTime) -> Result<Plan, Explanation> {
     })
 }
 
-/// The names that were given, else the agent's own where that can be one.
+/// The names that were given; where no DNS name was, the agent's own if that can be one.
 fn names(options: &Configure, name: &str) -> Result<Vec<AltName>, Explanation> {
     let dns = options.dns.iter().map(|name| AltName::dns(name));
     let ip = options.ip.iter().map(|ip| AltName::ip(ip));
-    let names: Vec<AltName> = dns.chain(ip).collect::<Result<_, _>>().map_err(|error| error.explain())?;
-    Ok(if names.is_empty() { AltName::dns(name).into_iter().collect() } else { names })
+    let own = AltName::dns(name).ok().filter(|_| options.dns.is_empty());
+    own.into_iter().map(Ok).chain(dns).chain(ip).collect::<Result<_, _>>().map_err(|error| error.explain())
 }
 
 fn own_name(options: &Configure) -> String {
