@@ -11,6 +11,7 @@ mod config;
 mod csr;
 mod dev;
 mod files;
+mod init;
 mod key;
 mod node;
 mod token;
@@ -26,10 +27,11 @@ pub(crate) use ca::{AddIssuer, CaCrl, CaInit, CaRotate, CaVerb};
 pub(crate) use cert::{CertVerb, Info, List, Revoke, Rotate};
 pub(crate) use cert_files::{CertCheck, Export, For, Issue, Side, Sign, Verify};
 pub(crate) use cluster::{ClusterVerb, Init, Operator};
-pub(crate) use config::{Check, ConfigVerb};
+pub(crate) use config::{ConfigVerb, Document};
 pub(crate) use csr::{CsrInfo, CsrNew, CsrVerb};
 pub(crate) use dev::Dev;
 pub(crate) use files::Signs;
+pub(crate) use init::Configure;
 pub(crate) use key::{ChangePassphrase, KeyInspect, KeyNew, KeyVerb};
 pub(crate) use node::{NodeRole, NodeVerb, Seen, Shadow, Start};
 pub(crate) use token::{Create, TokenRole, TokenVerb};
@@ -51,12 +53,14 @@ Identities for every process, and mutually authenticated connections between the
 Does something keep running that signs?
   yes           certus cluster init --name prod   a cluster that is its own CA
   only trying   certus dev                        a live cluster on this machine, nothing kept
-  no            certus tls init --hosts host-a      a CA and certificates, as files";
+  no            certus tls init --hosts host-a      a CA and certificates, as files
+  no, and no CA certus init                       agents that know each other by their keys";
 
 const AFTER_HELP: &str = "\
 Same as:
   certus worker start     certus node start --role worker
   certus manager start    certus node start --role manager
+  certus agent start      certus node start --role agent
   certus tls init         certus ca init --preset fleet
   certus cert ca          certus ca init --preset mesh
   certus cert agent       certus cert issue --role agent
@@ -132,6 +136,8 @@ pub(crate) enum Noun {
     /// The configuration of a node
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigVerb),
+    /// Asks what is needed, and writes a configuration or names the command
+    Init(Box<Configure>),
     /// A live cluster on this machine, until ctrl-c
     Dev(Dev),
 }

@@ -3,21 +3,81 @@
 //! Text goes in, checked values come out; a mistake is an error with its line. Values that came from
 //! the environment, and documents that hold PEM, are never printed.
 
+mod allow;
+mod carry;
 mod expand;
+mod material;
+mod raw;
+mod reader;
+mod schema;
+mod show;
+mod tls;
+mod warnings;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use certus_node::{Backend, ListenerSpec, PeerSpec, Transport};
-use certus_pki::{Allow, Explanation, NodeId, code};
-use serde::Deserialize;
-use serde_saphyr::Spanned;
+use certus_node::{ListenerSpec, PeerSpec, TlsSpec, Transport};
+use certus_pki::{Explanation, NodeId, code};
+use zeroize::Zeroizing;
+
+use raw::{RawConfig, Text};
+use reader::Reader;
+use tls::{Base, End, Layer};
+
+pub(crate) use schema::schema;
+pub(crate) use show::{Doc, show};
+pub(crate) use tls::MtlsWord;
+pub(crate) use warnings::warnings;
 
 /// Larger than any configuration; what is larger is not read.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// As deep as conditions of `allow` may go, a map and a list for each, below three of the document's own;
+/// each takes a good part of a stack.
+const NESTING_MAX: usize = 24;
+
+/// Which kind of node a configuration is for: what holds where it says nothing depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum For {
+    /// A node of a cluster, which has roots and an identity from there.
+    Worker,
+    /// A node without one.
+    #[default]
+    Agent,
+}
+
+impl For {
+    /// Its word on the command line.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            For::Worker => "worker",
+            For::Agent => "agent",
+        }
+    }
+
+    /// How it speaks TLS unless told otherwise.
+    fn tls(self) -> TlsSpec {
+        match self {
+            For::Worker => TlsSpec::cluster(),
+            For::Agent => TlsSpec::mesh(),
+        }
+    }
+}
+
+/// What is known beside the document.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    /// Which kind of node; else it is seen in the document.
+    pub(crate) node: Option<For>,
+    /// `--enable-mtls`, in the place of the document's.
+    pub(crate) mtls: Option<MtlsWord>,
+}
 
 /// A node's configuration, checked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Config {
+    /// Which kind of node it is for.
+    pub(crate) node: For,
     /// The node's id.
     pub(crate) id: Option<NodeId>,
     /// Where it keeps its key and certificate.
@@ -26,53 +86,19 @@ pub(crate) struct Config {
     pub(crate) managers: Vec<String>,
     /// The file that holds the token.
     pub(crate) token_file: Option<PathBuf>,
+    /// What an agent calls itself; its id is its key.
+    pub(crate) agent_name: Option<NodeId>,
+    /// TLS as the node speaks it where listeners and peers say nothing.
+    pub(crate) tls: TlsSpec,
     /// Where the node accepts.
     pub(crate) listeners: Vec<ListenerSpec>,
     /// Whom it dials.
     pub(crate) peers: Vec<PeerSpec>,
 }
 
-type Text = Spanned<String>;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawConfig {
-    id: Option<Text>,
-    data_dir: Option<Text>,
-    manager: Option<Text>,
-    #[serde(default)]
-    managers: Vec<Text>,
-    token_file: Option<Text>,
-    #[serde(default)]
-    listeners: Vec<RawListener>,
-    #[serde(default)]
-    peers: Vec<RawPeer>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawListener {
-    name: Text,
-    transport: Text,
-    address: Text,
-    forward: Text,
-    #[serde(default)]
-    allow: Vec<Text>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPeer {
-    name: Text,
-    id: Text,
-    transport: Text,
-    address: Text,
-    listen: Text,
-}
-
 impl Config {
     /// Reads a file, with the process' environment for its names.
-    pub(crate) fn read(path: &Path) -> Result<Config, Explanation> {
+    pub(crate) fn read(path: &Path, told: Told) -> Result<Config, Explanation> {
         let cannot = |error: std::io::Error| {
             Explanation::new(code::FILE, format!("cannot read {}", path.display()))
                 .fact("the system says", error)
@@ -82,8 +108,13 @@ impl Config {
             return Err(Explanation::new(code::CONFIGURATION, "the configuration is too large")
                 .halves(format!("at most {CONFIG_BYTES_MAX} bytes"), bytes));
         }
-        let text = std::fs::read_to_string(path).map_err(cannot)?;
-        Config::parse(&text, path, &|name| std::env::var(name).ok())
+        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(cannot)?);
+        Config::parse(&text, path, &|name| std::env::var(name).ok(), told)
+    }
+
+    /// The configuration of a node that has no file.
+    pub(crate) fn empty(told: Told) -> Result<Config, Explanation> {
+        Config::parse("", Path::new("no configuration"), &|_| None, told)
     }
 
     /// Reads a text; `path` is named in errors, `lookup` knows the values of names.
@@ -91,174 +122,159 @@ impl Config {
         text: &str,
         path: &Path,
         lookup: &dyn Fn(&str) -> Option<String>,
+        told: Told,
     ) -> Result<Config, Explanation> {
         let reader = Reader { text, path, lookup };
-        let options = serde_saphyr::options! { with_snippet: false };
+        let options = serde_saphyr::options! {
+            with_snippet: false,
+            budget: serde_saphyr::budget! { max_depth: NESTING_MAX },
+        };
         // An empty document is an empty configuration.
         let raw: Option<RawConfig> =
             serde_saphyr::from_str_with_options(text, options).map_err(|error| reader.not_yaml(&error))?;
-        let Some(raw) = raw else { return Ok(Config::default()) };
-        let mut config = Config {
-            id: raw.id.map(|id| reader.parsed("id", &id)).transpose()?,
-            data_dir: raw.data_dir.map(|dir| reader.path_of(&dir)).transpose()?,
-            token_file: raw.token_file.map(|file| reader.path_of(&file)).transpose()?,
-            ..Config::default()
-        };
-        for manager in raw.manager.iter().chain(&raw.managers) {
-            config.managers.push(reader.address("manager", manager)?);
-        }
-        for listener in &raw.listeners {
-            config.listeners.push(reader.listener(listener)?);
-        }
-        for peer in &raw.peers {
-            config.peers.push(reader.peer(peer)?);
-        }
-        reader.unique("listener", raw.listeners.iter().map(|listener| &listener.name))?;
-        reader.unique("peer", raw.peers.iter().map(|peer| &peer.name))?;
-        Ok(config)
+        reader.config(&raw.unwrap_or_default(), told)
     }
-}
-
-/// One document while it is read.
-struct Reader<'a> {
-    text: &'a str,
-    path: &'a Path,
-    lookup: &'a dyn Fn(&str) -> Option<String>,
 }
 
 impl Reader<'_> {
-    fn listener(&self, raw: &RawListener) -> Result<ListenerSpec, Explanation> {
-        let allow = raw.allow.iter().map(|id| self.parsed("allow", id)).collect::<Result<_, _>>()?;
-        Ok(ListenerSpec::new(
-            self.value(&raw.name)?.text,
-            self.transport(&raw.transport)?,
-            self.address("address", &raw.address)?,
-            self.backend(&raw.forward)?,
-            Allow::Any(allow),
-        ))
-    }
-
-    fn peer(&self, raw: &RawPeer) -> Result<PeerSpec, Explanation> {
-        Ok(PeerSpec::new(
-            self.value(&raw.name)?.text,
-            self.parsed("id", &raw.id)?,
-            self.transport(&raw.transport)?,
-            self.address("address", &raw.address)?,
-            self.address("listen", &raw.listen)?,
-        ))
-    }
-
-    fn backend(&self, raw: &Text) -> Result<Backend, Explanation> {
-        match self.value(raw)?.text.strip_prefix("unix:") {
-            Some(path) if path.starts_with('/') => Ok(Backend::Unix(path.into())),
-            Some(_) => Err(self.wrong(raw, "forward: the path of a socket must begin with /")),
-            None => self.address("forward", raw).map(Backend::Tcp),
+    fn config(&self, raw: &RawConfig, told: Told) -> Result<Config, Explanation> {
+        let node = told.node.unwrap_or_else(|| raw.node());
+        self.fits(raw, node)?;
+        let agent = raw.agent.as_ref().map(|agent| &agent.value);
+        let mut base = Base { node, raw: raw.tls.as_ref(), layer: Layer::default() };
+        let mut managers = Vec::new();
+        for manager in raw.manager.iter().chain(&raw.managers) {
+            managers.push(self.address("manager", manager)?);
         }
-    }
-
-    fn transport(&self, raw: &Text) -> Result<Transport, Explanation> {
-        let value = self.value(raw)?.text;
-        match value.as_str() {
-            "tcp" => Ok(Transport::Tcp),
-            "h2" | "ws" | "quic" => Err(self.at(
-                raw,
-                Explanation::new(
-                    code::TRANSPORT_UNAVAILABLE,
-                    format!("transport `{value}` does not exist yet"),
-                )
-                .halves("tcp", value)
-                .hint("transport: tcp"),
-            )),
-            _ => Err(self.wrong(raw, "transport: not a transport").fact("expected", "tcp")),
+        if let Some(tls) = &raw.tls {
+            base.layer = self.layer(tls)?;
         }
-    }
-
-    fn address(&self, key: &str, raw: &Text) -> Result<String, Explanation> {
-        let value = self.value(raw)?;
-        if is_address(&value.text) {
-            return Ok(value.text);
+        base.layer.mtls = told.mtls.or(base.layer.mtls);
+        let data_dir = agent.and_then(|agent| agent.data_dir.as_ref()).or(raw.data_dir.as_ref());
+        let mut config = Config {
+            node,
+            id: raw.id.as_ref().map(|id| self.parsed("id", id)).transpose()?,
+            data_dir: data_dir.map(|dir| self.path_of(dir)).transpose()?,
+            managers,
+            token_file: raw.token_file.as_ref().map(|file| self.path_of(file)).transpose()?,
+            agent_name: agent
+                .and_then(|agent| agent.id.as_ref())
+                .map_or(Ok(None), |id| self.agent_name(id))?,
+            tls: self.tls(&base, None, End::Node)?,
+            listeners: Vec::new(),
+            peers: Vec::new(),
+        };
+        config.tls.material = base.layer.material.clone();
+        for listener in &raw.listeners {
+            config.listeners.push(self.listener(listener, &base)?);
         }
-        let told = self.wrong(raw, &format!("{key}: not an address"));
-        let told = told.fact("expected", "HOST:PORT, as 127.0.0.1:9443 or [::1]:9443");
-        Err(if value.substituted { told } else { told.fact("came", value.text) })
+        for peer in &raw.peers {
+            config.peers.push(self.peer(peer, &base)?);
+        }
+        let places = raw.listeners.iter().map(|listener| listener.value.name.as_ref());
+        let names = config
+            .listeners
+            .iter_mut()
+            .map(|listener| Named::of(&mut listener.name, listener.transport, &listener.address));
+        self.names("listener", places, names.collect())?;
+        let places = raw.peers.iter().map(|peer| peer.value.name.as_ref());
+        let names =
+            config.peers.iter_mut().map(|peer| Named::of(&mut peer.name, peer.transport, &peer.address));
+        self.names("peer", places, names.collect())?;
+        Ok(config)
     }
 
-    fn parsed<T: std::str::FromStr>(&self, key: &str, raw: &Text) -> Result<T, Explanation>
-    where
-        T::Err: std::fmt::Display,
-    {
-        let value = self.value(raw)?;
-        value.text.parse().map_err(|error: T::Err| {
-            if value.substituted {
-                self.wrong(raw, &format!("{key}: what its name stands for is not what belongs here"))
-            } else {
-                self.wrong(raw, &format!("{key}: {error}"))
+    /// A section or key that the kind of node has no use for.
+    fn fits(&self, raw: &RawConfig, node: For) -> Result<(), Explanation> {
+        match (node, &raw.agent) {
+            (For::Worker, Some(agent)) => {
+                Err(self.wrong(agent, "agent: is for agents, and this is a worker's configuration"))
             }
-        })
+            (For::Worker, None) => Ok(()),
+            (For::Agent, _) => {
+                let cluster = [
+                    ("id", raw.id.as_ref()),
+                    ("manager", raw.manager.as_ref()),
+                    ("managers", raw.managers.first()),
+                    ("token_file", raw.token_file.as_ref()),
+                ];
+                match cluster.iter().find_map(|(key, place)| Some((key, (*place)?))) {
+                    Some((key, place)) => Err(self.wrong(
+                        place,
+                        &format!("{key}: is for nodes of a cluster, and this is an agent's configuration"),
+                    )),
+                    None => Ok(()),
+                }
+            }
+        }
     }
 
-    fn path_of(&self, raw: &Text) -> Result<PathBuf, Explanation> {
-        let value = self.value(raw)?.text;
-        if value.is_empty() { Err(self.wrong(raw, "an empty path")) } else { Ok(value.into()) }
+    fn agent_name(&self, raw: &Text) -> Result<Option<NodeId>, Explanation> {
+        if raw.value == "auto" { Ok(None) } else { self.parsed("id", raw).map(Some) }
     }
 
-    fn value(&self, raw: &Text) -> Result<expand::Expanded, Explanation> {
-        expand::expand(&raw.value, self.lookup).map_err(|error| self.wrong(raw, &error.to_string()))
-    }
-
-    fn unique<'t>(&self, what: &str, names: impl Iterator<Item = &'t Text>) -> Result<(), Explanation> {
-        let mut seen = std::collections::BTreeSet::new();
-        for name in names {
-            if !seen.insert(&name.value) {
+    /// Refuses two of one name, and names those that have none.
+    fn names<'t>(
+        &self,
+        what: &str,
+        places: impl Iterator<Item = Option<&'t Text>>,
+        named: Vec<Named<'_>>,
+    ) -> Result<(), Explanation> {
+        let mut taken = BTreeSet::new();
+        for (place, name) in places.zip(&named) {
+            let Some(place) = place else { continue };
+            if !taken.insert(name.name.clone()) {
                 let message = format!("two {what}s have the same name");
-                return Err(self.wrong(name, &message).fact("name", &name.value));
+                return Err(self.wrong(place, &message));
             }
+        }
+        for named in named.into_iter().filter(|named| named.name.is_empty()) {
+            let first = format!("{}-{}", named.transport, named.port);
+            let more = (2_u64..).map(|number| format!("{first}-{number}"));
+            let free = std::iter::once(first.clone()).chain(more).find(|name| taken.insert(name.clone()));
+            *named.name = free.unwrap_or(first);
         }
         Ok(())
     }
+}
 
-    fn wrong(&self, raw: &Text, message: &str) -> Explanation {
-        self.at(raw, Explanation::new(code::CONFIGURATION, message))
+/// A listener or peer while it gets its name.
+struct Named<'a> {
+    name: &'a mut String,
+    transport: Transport,
+    port: String,
+}
+
+impl<'a> Named<'a> {
+    fn of(name: &'a mut String, transport: Transport, address: &str) -> Named<'a> {
+        let port = address.rsplit_once(':').map_or("", |(_, port)| port).to_owned();
+        Named { name, transport, port }
     }
+}
 
-    fn at(&self, raw: &Text, told: Explanation) -> Explanation {
-        self.place(told, raw.referenced.line())
-    }
-
-    fn not_yaml(&self, error: &serde_saphyr::Error) -> Explanation {
-        let rendered = error.without_snippet().to_string();
-        let message = rendered.lines().next().unwrap_or_default();
-        let message = message.split(" at line ").next().unwrap_or_default();
-        // The parser's own words may repeat a value; without it they are still enough.
-        let message = if self.printable() { message } else { "the document is not what is expected" };
-        let message = message.strip_prefix("error: ").unwrap_or(message).trim_end_matches(['.', ':']);
-        let line = error.location().map_or(0, |location| location.line());
-        self.place(Explanation::new(code::CONFIGURATION, message), line)
-    }
-
-    /// File, line, and the line itself where the document may be shown.
-    fn place(&self, mut told: Explanation, line: u64) -> Explanation {
-        told.facts.insert(0, ("file".to_owned(), format!("{}, line {line}", self.path.display())));
-        let shown = usize::try_from(line).ok().and_then(|line| self.text.lines().nth(line.checked_sub(1)?));
-        match shown {
-            Some(shown) if self.printable() && !holds_secret(shown) => told.fact("it says", shown.trim()),
-            _ => told,
+impl RawConfig {
+    /// Which kind of node the document is for, where nobody says: a cluster's where it names managers, a
+    /// token or SPIFFE ids and brings no certificates of its own.
+    fn node(&self) -> For {
+        if self.agent.is_some() {
+            return For::Agent;
         }
-    }
-
-    /// Whether lines of the document may be shown.
-    fn printable(&self) -> bool {
-        !self.text.contains("-----BEGIN") && !self.text.contains("${")
+        if self.id.is_some()
+            || self.manager.is_some()
+            || !self.managers.is_empty()
+            || self.token_file.is_some()
+        {
+            return For::Worker;
+        }
+        let spiffe = |text: &str| text.starts_with("spiffe:");
+        let named = self.peers.iter().any(|peer| spiffe(&peer.value.id.value))
+            || self.listeners.iter().any(|listener| {
+                listener.value.allow.as_ref().is_some_and(|tree| tree.value.mentions(&spiffe))
+            });
+        let roots = self.tls.as_ref().is_some_and(|tls| tls.ca.is_some() || tls.ca_pem.is_some());
+        if named && !roots { For::Worker } else { For::Agent }
     }
 }
-
-/// Whether a line holds a word as long as a token or a key, which may have been put there by mistake.
-fn holds_secret(line: &str) -> bool {
-    line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.len() >= SECRET_CHARS_MIN)
-}
-
-/// Half a token: shorter words are names, addresses and paths.
-const SECRET_CHARS_MIN: usize = 32;
 
 /// HOST:PORT with a host of some form and a port that is a number.
 pub(crate) fn is_address(text: &str) -> bool {

@@ -20,10 +20,13 @@ pub(crate) mod cluster_init;
 mod cluster_operator;
 mod cluster_status;
 mod config_check;
+mod config_schema;
+mod config_show;
 mod context;
 mod csr_info;
 mod csr_new;
 mod file_info;
+mod init;
 mod key_change_passphrase;
 mod key_inspect;
 mod key_new;
@@ -93,6 +96,9 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Csr(CsrVerb::New(new)) => csr_new::run(&context, new).await,
         Noun::Csr(CsrVerb::Info(info)) => csr_info::run(&context, info).await,
         Noun::Config(ConfigVerb::Check(check)) => config_check::run(&context, &check),
+        Noun::Config(ConfigVerb::Show(document)) => config_show::run(&context, &document),
+        Noun::Config(ConfigVerb::Schema) => Ok(config_schema::run(&context)),
+        Noun::Init(configure) => init::run(&context, &configure),
         Noun::Dev(dev) => crate::dev::run(&context, dev).await,
     }
 }

@@ -225,8 +225,6 @@ codes! {
     USAGE = 5101;
     /// The configuration is wrong.
     CONFIGURATION = 5102;
-    /// The configuration names a transport that does not exist yet.
-    TRANSPORT_UNAVAILABLE = 5103;
     /// This machine has no identity for the cluster.
     NO_IDENTITY_HERE = 5104;
     /// A step of the tour was not observed.

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 pub(super) const ALIASES: &[(&[&str], &[&str])] = &[
     (&["worker", "start"], &["node", "start", "--role", "worker"]),
     (&["manager", "start"], &["node", "start", "--role", "manager"]),
+    (&["agent", "start"], &["node", "start", "--role", "agent"]),
     (&["tls", "init"], &["ca", "init", "--preset", "fleet"]),
     (&["cert", "ca"], &["ca", "init", "--preset", "mesh"]),
     (&["cert", "agent"], &["cert", "issue", "--role", "agent"]),
@@ -19,6 +20,7 @@ pub(super) const ALIASES: &[(&[&str], &[&str])] = &[
     (&["tls", "--help"], &["ca", "init", "--help"]),
     (&["worker", "--help"], &["node", "start", "--help"]),
     (&["manager", "--help"], &["node", "start", "--help"]),
+    (&["agent", "--help"], &["node", "start", "--help"]),
 ];
 
 /// Options that stand before the command and take a value in the next word.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use certus_pki::NodeId;
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::config::MtlsWord;
+
 /// What can be done with nodes.
 #[derive(Subcommand)]
 pub(crate) enum NodeVerb {
@@ -56,12 +58,14 @@ pub(crate) struct Shadow {
 pub(crate) enum NodeRole {
     Manager,
     Worker,
+    Agent,
 }
 
 /// `certus node start`.
 #[derive(Args)]
 #[command(after_help = "certus worker start is the same as certus node start --role worker,
-certus manager start the same as certus node start --role manager.
+certus manager start the same as certus node start --role manager,
+certus agent start the same as certus node start --role agent: a node without a cluster, known by its key.
 
 Examples:
   certus manager start --data-dir m1
@@ -69,7 +73,9 @@ Examples:
       joins and runs
   certus worker start --data-dir w1 --config certus.yaml
       runs again: no token, the manager's address is remembered
-  certus token create --role worker | certus worker start --manager 10.0.0.7:7443 --token-file -")]
+  certus token create --role worker | certus worker start --manager 10.0.0.7:7443 --token-file -
+  certus agent start --config certus.yaml
+      no cluster, no token; says its id")]
 pub(crate) struct Start {
     /// What the node is
     #[arg(long)]
@@ -83,13 +89,22 @@ pub(crate) struct Start {
     /// The node's id [default: the host name]
     #[arg(long, visible_alias = "name", value_name = "ID")]
     pub(crate) id: Option<NodeId>,
-    /// Where the node keeps its key and certificate [default: $CERTUS_HOME/worker or …/manager]
+    /// Where the node keeps its key and certificate [default: $CERTUS_HOME/worker, …/agent or …/manager]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// What the node carries, in YAML; its scalar keys are options here too
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Whether callers of listeners must show a certificate, in the place of the configuration's `mtls`
+    #[arg(long, value_name = "true|false|permissive", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = mtls_word)]
+    pub(crate) enable_mtls: Option<MtlsWord>,
     /// Managers only: where to listen, instead of what was founded
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) listen: Option<std::net::SocketAddr>,
+}
+
+fn mtls_word(text: &str) -> Result<MtlsWord, String> {
+    let found = MtlsWord::WORDS.iter().find(|(word, _)| *word == text);
+    found.map(|(_, word)| *word).ok_or_else(|| "expected true, false or permissive".to_owned())
 }

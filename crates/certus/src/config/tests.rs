@@ -2,6 +2,13 @@
 
 use super::*;
 
+mod listeners;
+mod mutated;
+mod schema;
+mod sections;
+mod seed_m;
+mod shown;
+
 const GOOD: &str = r#"
 id: web-1
 managers: ["${MANAGER}", "[::1]:7443"]
@@ -15,13 +22,54 @@ peers:
   - {name: db, id: "spiffe://prod/worker/db-1", transport: tcp, address: db.internal:9443, listen: 127.0.0.1:5432}
 "#;
 
+/// An agent's id.
+const HEX: &str = "5f1c0000000000000000000000000000000000000000000000000000000000a2";
+
+/// A CA, a certificate below it and its key, as PEM; the one is of the other's making unless `other`.
+struct Pki {
+    ca: String,
+    cert: String,
+    key: String,
+}
+
+impl Pki {
+    fn new() -> Pki {
+        use certus_pki::{AuthorityPlan, CertPlan, Issuer, KeyType, Lifetime, Names, PrivateKey};
+        use certus_pki::{Serial, Signer, UnixTime, Usage, Validity};
+        let now = UnixTime::from_secs(1_795_356_190);
+        let year = Validity::starting(now, Lifetime::from_days(365));
+        let (root_key, key) = (PrivateKey::generate(KeyType::P256), PrivateKey::generate(KeyType::P256));
+        let (root_key, key) = (root_key.unwrap(), key.unwrap());
+        let plan = AuthorityPlan::new("CN=mesh".parse().unwrap(), None, year);
+        let root = Issuer::found(&plan, Serial::from_random([7; 16]), &root_key).unwrap();
+        let names = Names::new(["agent-1.internal".parse().unwrap()]).unwrap();
+        let plan = CertPlan::new("CN=agent-1".parse().unwrap(), names, Usage::ANY, year);
+        let leaf = root.sign_cert(&plan, key.public_key(), Serial::from_random([9; 16]), &root_key).unwrap();
+        Pki {
+            ca: root.certificate().to_pem(),
+            cert: certus_pki::pem::encode(certus_pki::pem::CERTIFICATE, &leaf),
+            key: key.to_pem().unwrap().to_string(),
+        }
+    }
+}
+
+/// A PEM text as the block of a key that is indented by two.
+fn block(pem: &str) -> String {
+    pem.lines().map(|line| format!("\n    {line}")).collect()
+}
+
+fn parse_as(node: For, text: &str) -> Result<Config, Explanation> {
+    let told = Told { node: Some(node), mtls: None };
+    Config::parse(text, Path::new("certus.yaml"), &|_| None, told)
+}
+
 fn parse(text: &str) -> Result<Config, Explanation> {
     let lookup = |name: &str| match name {
         "MANAGER" => Some("10.0.0.7:7443".to_owned()),
         "SECRET" => Some("hunter2!".to_owned()),
         _ => None,
     };
-    Config::parse(text, Path::new("certus.yaml"), &lookup)
+    Config::parse(text, Path::new("certus.yaml"), &lookup, Told::default())
 }
 
 fn refused(text: &str) -> Explanation {
@@ -58,14 +106,14 @@ fn an_unknown_key_is_an_error_with_its_line() {
 }
 
 #[test]
-fn transports_that_do_not_exist_are_refused_by_name() {
-    for transport in ["h2", "ws", "quic"] {
-        let told = refused(&GOOD.replacen("transport: tcp", &format!("transport: {transport}"), 1));
-        assert_eq!(told.code, code::TRANSPORT_UNAVAILABLE);
-        assert!(told.message.contains(transport));
-        assert_eq!(told.facts[0].1, "certus.yaml, line 6");
+fn every_transport_is_read() {
+    for transport in Transport::ALL {
+        let config = parse(&GOOD.replacen("transport: tcp", &format!("transport: {transport}"), 1)).unwrap();
+        assert_eq!(config.listeners[0].transport, transport);
     }
-    assert_eq!(refused(&GOOD.replacen(" tcp", " pigeon", 1)).code, code::CONFIGURATION);
+    let told = refused(&GOOD.replacen(" tcp", " pigeon", 1));
+    assert!(told.facts.contains(&("expected".into(), "tcp, h2, ws, quic".into())), "{told}");
+    assert_eq!(told.facts[0].1, "certus.yaml, line 6");
 }
 
 #[test]

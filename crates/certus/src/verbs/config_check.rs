@@ -1,19 +1,23 @@
 //! `certus config check`: what a configuration does, or what is wrong with it.
 
+use certus_node::{E2e, Mtls, TlsSpec};
 use certus_pki::Explanation;
 use serde::Serialize;
 
-use super::Context;
-use crate::args::Check;
-use crate::config::Config;
+use super::{Context, show};
+use crate::args::Document;
+use crate::config::{Config, Told, warnings};
 use crate::terminal::Exit;
 
+/// Stable; docs/configuration.md describes it.
 #[derive(Serialize)]
 struct Report {
     file: String,
+    role: &'static str,
     id: Option<String>,
     listeners: Vec<Listener>,
     peers: Vec<Peer>,
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -21,8 +25,10 @@ struct Listener {
     name: String,
     transport: String,
     address: String,
-    forward: String,
-    allow: Vec<String>,
+    forward: Option<String>,
+    allow: String,
+    tls: String,
+    e2e: &'static str,
 }
 
 #[derive(Serialize)]
@@ -31,11 +37,13 @@ struct Peer {
     id: String,
     transport: String,
     address: String,
-    listen: String,
+    listen: Option<String>,
+    tls: String,
+    e2e: &'static str,
 }
 
-pub(super) fn run(context: &Context, check: &Check) -> Result<Exit, Explanation> {
-    let config = match Config::read(&check.file) {
+pub(super) fn run(context: &Context, check: &Document) -> Result<Exit, Explanation> {
+    let config = match read(check) {
         Ok(config) => config,
         Err(told) if told.code == certus_pki::code::FILE => return Err(told),
         Err(told) => {
@@ -45,15 +53,15 @@ pub(super) fn run(context: &Context, check: &Check) -> Result<Exit, Explanation>
     };
     let report = Report::of(check.file.display().to_string(), &config);
     context.terminal.report(&report, || report.words());
-    for listener in config.listeners.iter().filter(|listener| listener.allow.is_nobody()) {
-        context.terminal.note(&nobody(&listener.name));
+    for warning in &report.warnings {
+        context.terminal.note(warning);
     }
     Ok(Exit::Done)
 }
 
-/// What is said of a listener without `allow`.
-pub(super) fn nobody(listener: &str) -> String {
-    format!("listener {listener} has no `allow`: nobody is let in")
+/// The configuration as the node would read it.
+pub(super) fn read(document: &Document) -> Result<Config, Explanation> {
+    Config::read(&document.file, Told { node: document.node(), mtls: None })
 }
 
 impl Report {
@@ -62,34 +70,62 @@ impl Report {
             name: listener.name.clone(),
             transport: listener.transport.to_string(),
             address: listener.address.clone(),
-            forward: listener.forward.as_ref().map(ToString::to_string).unwrap_or_default(),
-            allow: vec![listener.allow.to_string()],
+            forward: listener.forward.as_ref().map(ToString::to_string),
+            allow: if listener.allow.is_nobody() { "nobody".to_owned() } else { listener.allow.to_string() },
+            tls: tls(listener.plaintext, &listener.tls, true),
+            e2e: e2e(listener.e2e),
         });
         let peers = config.peers.iter().map(|peer| Peer {
             name: peer.name.clone(),
             id: peer.id.to_string(),
             transport: peer.transport.to_string(),
             address: peer.address.clone(),
-            listen: peer.listen.clone().unwrap_or_default(),
+            listen: peer.listen.clone(),
+            tls: tls(peer.plaintext, &peer.tls, false),
+            e2e: e2e(peer.e2e),
         });
         Report {
             file,
+            role: config.node.as_str(),
             id: config.id.as_ref().map(ToString::to_string),
             listeners: listeners.collect(),
             peers: peers.collect(),
+            warnings: warnings(config, show::now()),
         }
     }
 
     fn words(&self) -> String {
-        let mut lines = vec![format!("{} is right", self.file)];
-        for listener in &self.listeners {
-            let allow = if listener.allow.is_empty() { "nobody".into() } else { listener.allow.join(", ") };
-            let Listener { name, transport, address, forward, .. } = listener;
-            lines.push(format!("  listener  {name}   {address} ({transport}) to {forward}, for {allow}"));
+        let article = if self.role == "agent" { "an" } else { "a" };
+        let mut lines = vec![format!("{} is right, for {article} {}", self.file, self.role)];
+        for Listener { name, transport, address, forward, allow, tls, .. } in &self.listeners {
+            let to = forward.as_ref().map(|forward| format!(" to {forward}")).unwrap_or_default();
+            lines.push(format!("  listener  {name}   {address} ({transport}, {tls}){to}, for {allow}"));
         }
-        for Peer { name, id, transport, address, listen } in &self.peers {
-            lines.push(format!("  peer      {name}   {listen} to {id} at {address} ({transport})"));
+        for Peer { name, id, transport, address, listen, tls, .. } in &self.peers {
+            let from = listen.as_ref().map(|listen| format!("{listen} to ")).unwrap_or_default();
+            lines.push(format!("  peer      {name}   {from}{id} at {address} ({transport}, {tls})"));
         }
         lines.join("\n")
+    }
+}
+
+/// How TLS is spoken, in two words.
+fn tls(plaintext: bool, tls: &TlsSpec, callers: bool) -> String {
+    if plaintext {
+        return "plaintext".to_owned();
+    }
+    match (callers, tls.mtls, tls.strict) {
+        (true, Mtls::Required, _) => "mutual TLS".to_owned(),
+        (true, Mtls::Permissive { until }, _) => format!("mutual TLS, plaintext until {until}"),
+        (true, Mtls::Off, _) => "TLS".to_owned(),
+        (false, _, true) => "verified TLS".to_owned(),
+        (false, _, false) => "TLS".to_owned(),
+    }
+}
+
+fn e2e(e2e: E2e) -> &'static str {
+    match e2e {
+        E2e::Auto => "auto",
+        E2e::Never => "never",
     }
 }

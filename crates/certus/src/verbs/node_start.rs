@@ -1,18 +1,19 @@
 //! `certus node start`: runs a node in the foreground until it is told to end.
 
+mod agent;
+
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use certus_node::{Node, NodeDir, NodeOptions};
+use certus_node::{Node, NodeDir, NodeOptions, StartError};
 use certus_pki::{Explain, Explanation, JoinToken, Role, code};
 use certus_server::{Manager, ManagerOptions};
 use zeroize::Zeroizing;
 
 use super::Context;
-use super::config_check::nobody;
 use crate::args::{NodeRole, Start};
-use crate::config::Config;
+use crate::config::{Config, For, Told, warnings};
 use crate::daemon::Ending;
 use crate::home;
 use crate::terminal::Exit;
@@ -28,6 +29,7 @@ pub(super) async fn run(context: &Context, start: Start) -> Result<Exit, Explana
             manager(data_dir, start.listen, &mut Ending::listen()?).await
         }
         NodeRole::Worker => worker(context, &start).await,
+        NodeRole::Agent => agent::run(context, &start).await,
     }
 }
 
@@ -63,10 +65,15 @@ async fn worker(context: &Context, start: &Start) -> Result<Exit, Explanation> {
     let options = worker_options(context, start)?;
     // Only now: until the token is read, ctrl-c ends the process as it always does.
     let mut ending = Ending::listen()?;
-    for listener in options.listeners.iter().filter(|listener| listener.allow.is_nobody()) {
-        tracing::warn!("{}", nobody(&listener.name));
-    }
-    let Some(started) = ending.unless_told(Node::start(options)).await else { return Ok(Exit::Done) };
+    running(&mut ending, Node::start(options)).await
+}
+
+/// Starts a node and waits until it is told to end, or fails.
+async fn running(
+    ending: &mut Ending,
+    starting: impl Future<Output = Result<Node, StartError>>,
+) -> Result<Exit, Explanation> {
+    let Some(started) = ending.unless_told(starting).await else { return Ok(Exit::Done) };
     let node = started.map_err(|error| error.explain())?;
     let failure = tokio::select! {
         signal = ending.told() => {
@@ -84,7 +91,7 @@ fn worker_options(context: &Context, start: &Start) -> Result<NodeOptions, Expla
     if start.listen.is_some() {
         return Err(only_for("--listen", "manager", "a worker's listeners stand in --config"));
     }
-    let config = start.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+    let config = read(start, For::Worker)?;
     let data_dir = start.data_dir.clone().or(config.data_dir);
     let data_dir = data_dir.unwrap_or_else(|| context.home.data_dir("worker"));
     let enrolled = NodeDir::open(&data_dir).and_then(|dir| dir.enrolled(Role::Worker));
@@ -102,6 +109,18 @@ fn worker_options(context: &Context, start: &Start) -> Result<NodeOptions, Expla
     options.listeners = config.listeners;
     options.peers = config.peers;
     Ok(options)
+}
+
+/// The configuration that is named, and the flags that stand for keys of it; what may be an oversight in
+/// it is said.
+fn read(start: &Start, node: For) -> Result<Config, Explanation> {
+    let told = Told { node: Some(node), mtls: start.enable_mtls };
+    let Some(file) = &start.config else { return Config::empty(told) };
+    let config = Config::read(file, told)?;
+    for warning in warnings(&config, super::show::now()) {
+        tracing::warn!("{warning}");
+    }
+    Ok(config)
 }
 
 /// The token, from the first place that has one; asked for only where it is needed.
@@ -168,6 +187,7 @@ fn refuse_workers_options(start: &Start) -> Result<(), Explanation> {
         ("--token", start.token.is_some()),
         ("--config", start.config.is_some()),
         ("--id", start.id.is_some()),
+        ("--enable-mtls", start.enable_mtls.is_some()),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((option, _)) => Err(only_for(option, "worker", "a manager's data directory says who it is")),

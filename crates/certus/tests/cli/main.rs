@@ -3,6 +3,7 @@
 
 mod dev;
 mod harness;
+mod init;
 mod interop;
 mod join;
 mod operator;

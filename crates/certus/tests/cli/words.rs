@@ -66,6 +66,38 @@ fn the_command_was_wrong() {
 }
 
 #[test]
+fn what_an_agent_has_no_use_for_is_refused() {
+    let world = World::new();
+    transcript(
+        &world,
+        &["agent", "start", "--token-file", "t"],
+        2,
+        "",
+        "error CT-5101: --token-file is for a worker: an agent has no cluster
+  hint        certus node start --help
+",
+    );
+    world.write("a.yaml", "listeners:\n  - {transport: quic, address: '127.0.0.1:0', tls: {mtls: true}}\n");
+    transcript(
+        &world,
+        &["agent", "start", "--config", "a.yaml"],
+        1,
+        "",
+        "error CT-5102: mtls: needs a ca: nothing says whose certificates are trusted
+  file        a.yaml, line 2
+  it says     - {transport: quic, address: '127.0.0.1:0', tls: {mtls: true}}
+  expected    ca or ca_pem in the same `tls`, or in the node's
+  came        neither
+",
+    );
+    world.run(&["agent", "start", "--enable-mtls"]).failed(1, "CT-5102");
+    world.run(&["agent", "start", "--enable-mtls=sometimes"]).failed(2, "CT-5101");
+    world.run(&["manager", "start", "--enable-mtls"]).failed(2, "CT-5101");
+    world.write("w.yaml", "id: web-1\n");
+    world.run(&["agent", "start", "--config", "w.yaml"]).failed(1, "CT-5102");
+}
+
+#[test]
 fn no_identity_is_said_with_what_to_do() {
     let world = World::new();
     transcript(
@@ -97,8 +129,8 @@ fn a_configuration_is_checked_with_its_lines() {
         &world,
         &["config", "check", "good.yaml"],
         0,
-        "good.yaml is right
-  listener  web   127.0.0.1:9443 (tcp) to 127.0.0.1:8080, for nobody
+        "good.yaml is right, for an agent
+  listener  web   127.0.0.1:9443 (tcp, TLS) to 127.0.0.1:8080, for nobody
 ",
         "note listener web has no `allow`: nobody is let in
 ",
@@ -106,21 +138,16 @@ fn a_configuration_is_checked_with_its_lines() {
     world.write("unknown.yaml", "id: web-1\nlisteners:\n  - name: web\n    tranport: tcp\n");
     let said = world.run(&["config", "check", "unknown.yaml"]).failed(3, "CT-5102").stderr;
     assert!(said.contains("tranport") && said.contains("unknown.yaml, line 4"), "{said}");
-    world.write(
-        "quic.yaml",
-        "peers:\n  - {name: a, id: spiffe://p/worker/a, transport: quic, address: 'a:1', listen: 'b:2'}\n",
-    );
+    world.write("quic.yaml", "peers:\n  - {id: abc, transport: quic, address: 'a:1', plaintext: true}\n");
     transcript(
         &world,
         &["config", "check", "quic.yaml"],
         3,
         "",
-        "error CT-5103: transport `quic` does not exist yet
+        "error CT-5102: id: not the id of anybody
   file        quic.yaml, line 2
-  expected    tcp
-  came        quic
-  it says     - {name: a, id: spiffe://p/worker/a, transport: quic, address: 'a:1', listen: 'b:2'}
-  hint        transport: tcp
+  it says     - {id: abc, transport: quic, address: 'a:1', plaintext: true}
+  expected    spiffe://CLUSTER/ROLE/ID, or an agent's id of 64 hexadecimal digits
 ",
     );
     world.run(&["config", "check", "none.yaml"]).failed(1, "CT-3101");
