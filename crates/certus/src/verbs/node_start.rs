@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::Context;
 use crate::args::{NodeRole, Start};
 use crate::config::{Config, For, Told, warnings};
-use crate::daemon::Ending;
+use crate::daemon::{Ending, Letter};
 use crate::home;
 use crate::terminal::Exit;
 
@@ -65,25 +65,53 @@ async fn worker(context: &Context, start: &Start) -> Result<Exit, Explanation> {
     let options = worker_options(context, start)?;
     // Only now: until the token is read, ctrl-c ends the process as it always does.
     let mut ending = Ending::listen()?;
-    running(&mut ending, Node::start(options)).await
+    running(&mut ending, Node::start(options), || read(start, For::Worker)).await
 }
 
-/// Starts a node and waits until it is told to end, or fails.
+/// Starts a node and waits until it is told to end, or fails. Told to reload, it goes over to what
+/// `configured` gives then.
 async fn running(
     ending: &mut Ending,
     starting: impl Future<Output = Result<Node, StartError>>,
+    configured: impl Fn() -> Result<Config, Explanation>,
 ) -> Result<Exit, Explanation> {
     let Some(started) = ending.unless_told(starting).await else { return Ok(Exit::Done) };
     let node = started.map_err(|error| error.explain())?;
-    let failure = tokio::select! {
-        signal = ending.told() => {
-            tracing::info!(signal, "the node ends");
-            None
+    let failure = loop {
+        tokio::select! {
+            letter = ending.next() => match letter {
+                Letter::Reload => reload(&node, configured()).await,
+                Letter::End(signal) => {
+                    tracing::info!(signal, "the node ends");
+                    break None;
+                }
+            },
+            failure = node.failed() => break Some(failure),
         }
-        failure = node.failed() => Some(failure),
     };
     node.shutdown().await;
     failure.map_or(Ok(Exit::Done), Err)
+}
+
+/// Goes over to another configuration, whole or not at all.
+async fn reload(node: &Node, config: Result<Config, Explanation>) {
+    let config = match config {
+        Ok(config) => config,
+        Err(why) => {
+            tracing::error!(code = %why.code, %why, "the new configuration is wrong; going on with the old one");
+            return;
+        }
+    };
+    match node.reload(config.listeners, config.peers).await {
+        Ok(done) => {
+            let certus_node::Reloaded { added, changed, removed, cut, .. } = done;
+            tracing::info!(added, changed, removed, cut, "the configuration was reloaded");
+        }
+        Err(error) => {
+            let why = error.explain();
+            tracing::error!(code = %why.code, %why, "the new configuration cannot be used; going on with the old one");
+        }
+    }
 }
 
 /// Flags before environment before configuration before defaults.

@@ -158,7 +158,12 @@ async fn follow(publisher: Publisher, mut watch: Watch, mut base: Credentials, s
         tokio::select! {
             () = stop.cancelled() => break,
             changed = watch.changed() => if changed.is_none() { break },
-            lives = base.changed(), if base_lives => base_lives = lives,
+            lives = base.changed(), if base_lives => {
+                base_lives = lives;
+                if !lives {
+                    continue;
+                }
+            }
         }
         revision += 1;
         let next = snapshot(&watch.current(), &base.current(), revision);

@@ -1,9 +1,8 @@
 //! `certus agent start`: a node without a cluster, known by its key.
 
-mod absent;
-
 use certus_node::{AgentOptions, Node};
 use certus_pki::Explanation;
+use serde::Serialize;
 
 use super::super::Context;
 use super::{only_for, read};
@@ -11,11 +10,21 @@ use crate::args::Start;
 use crate::config::For;
 use crate::daemon::Ending;
 use crate::terminal::Exit;
-use absent::StartAgent;
 
 pub(super) async fn run(context: &Context, start: &Start) -> Result<Exit, Explanation> {
     let options = options(context, start)?;
-    super::running(&mut Ending::listen()?, Node::start_agent(options)).await
+    let starting = async {
+        let node = Node::start_agent(options).await?;
+        // What others put into `id` of their peers; the rest of what is said goes to the log.
+        context.terminal.report(&Started { id: node.agent_id().to_string() }, || node.agent_id().to_string());
+        Ok(node)
+    };
+    super::running(&mut Ending::listen()?, starting, || read(start, For::Agent)).await
+}
+
+#[derive(Serialize)]
+struct Started {
+    id: String,
 }
 
 /// Flags before configuration before defaults.
