@@ -126,7 +126,7 @@ impl MaterialSpec {
 }
 
 /// TLS as one listener or peer speaks it: the node's settings with its own on top, field by field.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSpec {
     /// Certificates and roots in the place of the node's own.
     pub material: MaterialSpec,
@@ -202,7 +202,7 @@ pub struct ProxyProtocol {
 }
 
 /// Where a node accepts, whom, and for which service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSpec {
     /// Its name in logs and metrics.
     pub name: String,
@@ -274,8 +274,18 @@ impl fmt::Display for PeerId {
     }
 }
 
+/// The address of an HTTP proxy, which may hold a secret: it has no `Debug` of its own (I7).
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl(pub Zeroizing<String>);
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProxyUrl")
+    }
+}
+
 /// A listener of another node, and the local port that leads there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSpec {
     /// Its name in logs and metrics.
     pub name: String,
@@ -301,7 +311,7 @@ pub struct PeerSpec {
     /// where no SPIFFE id tells.
     pub server_name: Option<San>,
     /// The HTTP proxy on the way, `http://[USER:SECRET@]HOST:PORT`; ws only.
-    pub http_proxy: Option<Zeroizing<String>>,
+    pub http_proxy: Option<ProxyUrl>,
     /// The path of a WebSocket.
     pub path: String,
 }

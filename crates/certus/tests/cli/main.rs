@@ -1,6 +1,7 @@
 //! The binary as its users start it: real processes, real sockets, real files.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod agent;
 mod dev;
 mod harness;
 mod init;

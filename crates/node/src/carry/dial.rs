@@ -128,7 +128,7 @@ impl Dialer {
         let tcp = match &self.spec.http_proxy {
             None => connect_tcp(address).await.map_err(|error| unreachable("the peer", address, &error))?,
             Some(url) => {
-                let proxy = http_proxy::Proxy::parse(url).map_err(|error| error.explain())?;
+                let proxy = http_proxy::Proxy::parse(&url.0).map_err(|error| error.explain())?;
                 let reached = connect_tcp(&proxy.address).await;
                 let mut tcp =
                     reached.map_err(|error| unreachable("the HTTP proxy", &proxy.address, &error))?;

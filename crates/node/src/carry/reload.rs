@@ -101,7 +101,7 @@ impl Carrier {
                     && (known.spec.transport == Transport::Quic) == (spec.transport == Transport::Quic)
             };
             match self.listeners.iter().find(same) {
-                Some(place) if format!("{:?}", place.current.get().spec) == format!("{spec:?}") => {
+                Some(place) if place.current.get().spec == spec => {
                     next_inbound.push((place.current.clone(), None));
                 }
                 Some(place) => {
@@ -119,7 +119,7 @@ impl Carrier {
                     && (spec.listen.is_some() || known.dialer.spec.name == spec.name)
             };
             match self.peers.iter().find(same) {
-                Some(place) if format!("{:?}", place.current.get().dialer.spec) == format!("{spec:?}") => {
+                Some(place) if place.current.get().dialer.spec == spec => {
                     next_outbound.push((place.current.clone(), None));
                 }
                 Some(place) => {

@@ -1,0 +1,91 @@
+//! Agents without a cluster: configured, started, and known to each other by their keys.
+
+use crate::harness::{Daemon, World, is_reached, port, service, until};
+
+/// Starts an agent and reads its id from what it says.
+fn start(world: &World, dir: &str, config: Option<&str>) -> (Daemon, String) {
+    let mut words = vec!["agent", "start", "--data-dir", dir];
+    words.extend(config.iter().flat_map(|config| ["--config", config]));
+    let agent = world.daemon(&words);
+    agent.ready(&world.path(dir));
+    let id = |log: &str| {
+        let at = log.find(" id=")? + 4;
+        log.get(at..at + 64).filter(|id| id.bytes().all(|b| b.is_ascii_hexdigit())).map(str::to_owned)
+    };
+    until("the agent says its id", || id(&agent.log()).is_some(), || agent.log());
+    let id = id(&agent.log()).unwrap();
+    (agent, id)
+}
+
+#[test]
+fn agents_reach_each_other_by_their_ids_on_every_transport() {
+    let world = World::new();
+    let (second, second_id) = start(&world, "a2", None);
+    assert_eq!(second.end(), 0);
+    let service = service();
+    for transport in ["tcp", "h2", "ws", "quic"] {
+        let (there, here, stranger) = (port(), port(), port());
+        world.write(
+            "a1.yaml",
+            &format!(
+                "listeners:\n  - {{transport: {transport}, address: '127.0.0.1:{there}', forward: '127.0.0.1:{service}', allow: 'agent:{second_id}'}}\n"
+            ),
+        );
+        let (first, first_id) = start(&world, "a1", Some("a1.yaml"));
+        let peer = |listen: u16, id: &str| {
+            format!(
+                "peers:\n  - {{id: {id}, transport: {transport}, address: '127.0.0.1:{there}', listen: '127.0.0.1:{listen}'}}\n"
+            )
+        };
+        world.write("a2.yaml", &peer(here, &first_id));
+        world.write("a3.yaml", &peer(stranger, &first_id));
+        let (second, same) = start(&world, "a2", Some("a2.yaml"));
+        assert_eq!(same, second_id, "the id is kept in the data directory");
+        until("the service is reached", || is_reached(here), || first.log() + &second.log());
+        // Somebody else's key is not let in.
+        let (third, _) = start(&world, "a3", Some("a3.yaml"));
+        assert!(!is_reached(stranger), "{}", first.log());
+        assert_eq!((first.end(), second.end(), third.end()), (0, 0, 0), "{transport}");
+    }
+}
+
+#[test]
+fn what_init_writes_starts() {
+    let world = World::new();
+    world.run(&["key", "new", "--key-type", "p256", "--out", "mesh.key"]).ok();
+    let (there, here) = (port(), port());
+    let service = service();
+    for name in ["a1", "a2"] {
+        let (file, address) =
+            (format!("{name}.yaml"), format!("127.0.0.1:{}", if name == "a1" { there } else { port() }));
+        let words = [
+            "init",
+            "--ca-key",
+            "mesh.key",
+            "--cn",
+            name,
+            "--ip",
+            "127.0.0.1",
+            "-o",
+            &file,
+            "--address",
+            &address,
+        ];
+        world.run(&words).ok();
+    }
+    let text = |file: &str| std::fs::read_to_string(world.path(file)).unwrap();
+    world.write(
+        "a1.yaml",
+        &format!("{}    forward: 127.0.0.1:{service}\n    allow: dns:a2\n", text("a1.yaml")),
+    );
+    let (first, first_id) = start(&world, "a1", Some("a1.yaml"));
+    let peer = format!(
+        "peers:\n  - {{id: {first_id}, transport: quic, address: '127.0.0.1:{there}', listen: '127.0.0.1:{here}'}}\n"
+    );
+    world.write("a2.yaml", &format!("{}{peer}", text("a2.yaml")));
+    let (second, _) = start(&world, "a2", Some("a2.yaml"));
+    until("the service is reached", || is_reached(here), || first.log() + &second.log());
+    assert_eq!((first.end(), second.end()), (0, 0));
+    let said = world.everything_said();
+    assert!(!said.contains("PRIVATE KEY"), "{said}");
+}
