@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use certus_pki::defaults;
+use certus_pki::{Rejection, defaults};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connecting, Connection, Endpoint, Incoming, ServerConfig, TransportConfig, VarInt,
@@ -16,17 +16,18 @@ use quinn::{
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::server::StoresServerSessions;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{AlertDescription, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::admit::{Finished, Gate};
 use crate::client::Client;
 use crate::connection::Admission;
+use crate::danger::AnyServer;
 use crate::error::HandshakeError;
 use crate::identity::Identity;
 use crate::lock;
 use crate::server::Server;
-use crate::verifier::{Notes, Verifier, noting};
+use crate::verifier::{Notes, Verifier, alert, note, noting};
 
 /// An admitted QUIC connection.
 #[derive(Clone)]
@@ -112,10 +113,13 @@ impl Client {
         let (config, own) = self.config()?;
         let slot = Slot::default();
         let mut config = rustls::ClientConfig::clone(&config);
-        if self.is_verified() {
-            let inner = Verifier::new(self.gate().clone(), true);
-            config.dangerous().set_certificate_verifier(Arc::new(Slotted { inner, slot: slot.clone() }));
-        }
+        let slotted = slot.clone();
+        let verifier: Arc<dyn ServerCertVerifier> = if self.is_verified() {
+            Arc::new(Slotted { inner: Verifier::new(self.gate().clone(), true), slot: slotted })
+        } else {
+            Arc::new(Slotted { inner: AnyServer::new(), slot: slotted })
+        };
+        config.dangerous().set_certificate_verifier(verifier);
         let config = QuicClientConfig::try_from(config).map_err(|error| quic_words(&error))?;
         let mut config = ClientConfig::new(Arc::new(config));
         config.transport_config(transport(0));
@@ -143,12 +147,12 @@ async fn finish(
     let chain: Vec<CertificateDer<'static>> = chain.map(|chain| *chain).unwrap_or_default();
     let notes = std::mem::take(&mut *lock(slot));
     // rustls asks the verifier in every full handshake, and in no resumed one.
-    let resumed = notes.verified.is_none() && !chain.is_empty();
+    let resumed = !notes.asked && !chain.is_empty();
     let finished = Finished { chain: proven(chain), resumed, own, notes };
     match gate.admission(finished) {
         Ok(admission) => Ok(QuicConnection { connection, admission }),
         Err(rejection) => {
-            connection.close(REFUSED, rejection.label().as_bytes());
+            connection.close(refused(&rejection), b"");
             Err(HandshakeError::Rejected(rejection))
         }
     }
@@ -202,7 +206,10 @@ impl<T: ClientCertVerifier> ClientCertVerifier for Slotted<T> {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        noting(&self.slot, || self.inner.verify_client_cert(end_entity, intermediates, now))
+        noting(&self.slot, || {
+            note(|notes| notes.asked = true);
+            self.inner.verify_client_cert(end_entity, intermediates, now)
+        })
     }
 
     fn verify_tls12_signature(
@@ -237,8 +244,10 @@ impl<T: ServerCertVerifier> ServerCertVerifier for Slotted<T> {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verify = || self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp, now);
-        noting(&self.slot, verify)
+        noting(&self.slot, || {
+            note(|notes| notes.asked = true);
+            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)
+        })
     }
 
     fn verify_tls12_signature(
@@ -294,15 +303,38 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// A peer that was silent this long is gone.
 const SILENCE_MS: u32 = 30_000;
-/// The application's close of a connection that was refused after its handshake.
-const REFUSED: VarInt = VarInt::from_u32(0x403);
+/// How an application closes a connection that was refused after its handshake: this and the number of
+/// the TLS alert. Far from the small numbers that applications use themselves.
+const REFUSED: u32 = 0x403 << 8;
+
+fn refused(rejection: &Rejection) -> VarInt {
+    let alert = match alert(rejection) {
+        Error::InvalidCertificate(error) => AlertDescription::from(error),
+        _ => AlertDescription::AccessDenied,
+    };
+    VarInt::from_u32(REFUSED | u32::from(u8::from(alert)))
+}
 
 /// Why a QUIC handshake failed: what we noted of the peer, or else what QUIC says.
 fn of_quic(error: &quinn::ConnectionError, slot: &Slot) -> HandshakeError {
-    match lock(slot).rejection.take() {
-        Some(rejection) => HandshakeError::Rejected(rejection),
-        None => explain_quic_close(error).unwrap_or_else(|| quic_words(error)),
+    if let Some(rejection) = lock(slot).rejection.take() {
+        return HandshakeError::Rejected(rejection);
     }
+    match error {
+        // Ours, not the peer's: rustls has no more to say of a caller that shows no certificate.
+        quinn::ConnectionError::TransportError(error)
+            if alert_of(error.code) == Some(AlertDescription::CertificateRequired) =>
+        {
+            HandshakeError::Rejected(Rejection::NoCertificate)
+        }
+        other => explain_quic_close(other).unwrap_or_else(|| quic_words(other)),
+    }
+}
+
+/// RFC 9001 4.8: an alert is 0x100 and its number.
+fn alert_of(code: quinn::TransportErrorCode) -> Option<AlertDescription> {
+    let alert = u64::from(code).checked_sub(0x100)?;
+    u8::try_from(alert).ok().map(AlertDescription::from)
 }
 
 /// What the end of a QUIC connection means, where the peer's refusal or silence is its cause: a client
@@ -310,9 +342,11 @@ fn of_quic(error: &quinn::ConnectionError, slot: &Slot) -> HandshakeError {
 pub fn explain_quic_close(error: &quinn::ConnectionError) -> Option<HandshakeError> {
     match error {
         quinn::ConnectionError::ConnectionClosed(close) => {
-            // RFC 9001 4.8: an alert is 0x100 and its number.
-            let alert = u64::from(close.error_code).checked_sub(0x100)?;
-            Some(HandshakeError::of_alert(u8::try_from(alert).ok()?.into()))
+            alert_of(close.error_code).map(HandshakeError::of_alert)
+        }
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            let alert = u64::from(close.error_code).checked_sub(REFUSED.into())?;
+            u8::try_from(alert).ok().map(|alert| HandshakeError::of_alert(alert.into()))
         }
         quinn::ConnectionError::TimedOut => Some(HandshakeError::Timeout),
         _ => None,

@@ -21,6 +21,8 @@ use crate::{lock, provider};
 pub(crate) struct Notes {
     /// The peer's chain was accepted under this view, by a full handshake.
     pub(crate) verified: Option<(View, Peer)>,
+    /// The peer showed a chain, which a resumption does not. Noted over QUIC alone: elsewhere rustls tells.
+    pub(crate) asked: bool,
     /// It was refused.
     pub(crate) rejection: Option<Rejection>,
     /// A session of this peer was offered and may be resumed.
