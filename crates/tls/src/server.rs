@@ -221,6 +221,8 @@ impl Server {
         config.alpn_protocols = self.options.alpn.clone();
         config.session_storage = Sessions::new(self.gate.clone(), self.screened);
         config.send_tls13_tickets = TICKETS;
+        // RFC 7627: without it, secrets and sessions of TLS 1.2 are not one connection's alone.
+        config.require_ems = true;
         Ok(config)
     }
 }
