@@ -125,10 +125,6 @@ impl Client {
         }
     }
 
-    pub(crate) fn is_verified(&self) -> bool {
-        !self.unverified
-    }
-
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }

@@ -1,11 +1,12 @@
 //! The same handshakes over QUIC (RFC 9001): the same policy, the same check at the end, no 0-RTT.
 //!
-//! Opens no socket: endpoints are handed in. A handshake of QUIC runs in a task of quinn's own, so each
-//! gets a configuration of its own whose verifier and sessions write into its notes.
+//! Opens no socket: endpoints are handed in.
+
+mod noting;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use certus_pki::{Rejection, defaults};
@@ -13,21 +14,18 @@ use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connecting, Connection, Endpoint, Incoming, ServerConfig, TransportConfig, VarInt,
 };
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::server::StoresServerSessions;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{AlertDescription, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{AlertDescription, Error};
+use rustls_pki_types::CertificateDer;
 
+use self::noting::{Noting, Slot};
 use crate::admit::{Finished, Gate};
 use crate::client::Client;
 use crate::connection::Admission;
-use crate::danger::AnyServer;
 use crate::error::HandshakeError;
 use crate::identity::Identity;
 use crate::lock;
 use crate::server::Server;
-use crate::verifier::{Notes, Verifier, alert, note, noting};
+use crate::verifier::alert;
 
 /// An admitted QUIC connection.
 #[derive(Clone)]
@@ -69,7 +67,7 @@ impl Server {
     /// There is no identity to serve with yet.
     pub fn quic_endpoint(&self, streams: u32) -> Result<ServerConfig, HandshakeError> {
         let (config, _) = self.config()?;
-        let mut quic = ServerConfig::with_crypto(Arc::new(of_server(rustls::ServerConfig::clone(&config))?));
+        let mut quic = ServerConfig::with_crypto(of_server(config)?);
         quic.transport_config(transport(streams)).migration(true);
         Ok(quic)
     }
@@ -84,12 +82,9 @@ impl Server {
         streams: u32,
     ) -> Result<QuicConnection, HandshakeError> {
         let slot = Slot::default();
-        let noting =
-            |inner| -> Arc<dyn ClientCertVerifier> { Arc::new(Slotted { inner, slot: slot.clone() }) };
-        let (mut config, own) = self.config_with(&noting)?;
-        let inner = config.session_storage.clone();
-        config.session_storage = Arc::new(Slotted { inner, slot: slot.clone() });
-        let mut quic = ServerConfig::with_crypto(Arc::new(of_server(config)?));
+        let (config, own) = self.config()?;
+        let crypto = Noting { inner: of_server(config)?, slot: slot.clone() };
+        let mut quic = ServerConfig::with_crypto(Arc::new(crypto));
         quic.transport_config(transport(streams));
         let connecting = incoming.accept_with(Arc::new(quic)).map_err(|error| of_quic(&error, &slot))?;
         let whole = |chain: Vec<CertificateDer<'static>>| chain.iter().map(|der| der.to_vec()).collect();
@@ -112,16 +107,9 @@ impl Client {
     ) -> Result<QuicConnection, HandshakeError> {
         let (config, own) = self.config()?;
         let slot = Slot::default();
-        let mut config = rustls::ClientConfig::clone(&config);
-        let slotted = slot.clone();
-        let verifier: Arc<dyn ServerCertVerifier> = if self.is_verified() {
-            Arc::new(Slotted { inner: Verifier::new(self.gate().clone(), true), slot: slotted })
-        } else {
-            Arc::new(Slotted { inner: AnyServer::new(), slot: slotted })
-        };
-        config.dangerous().set_certificate_verifier(verifier);
         let config = QuicClientConfig::try_from(config).map_err(|error| quic_words(&error))?;
-        let mut config = ClientConfig::new(Arc::new(config));
+        let crypto = Noting { inner: Arc::new(config), slot: slot.clone() };
+        let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(transport(0));
         let name = self.name().to_str().into_owned();
         let connecting = endpoint.connect_with(config, address, &name).map_err(|error| quic_words(&error))?;
@@ -158,123 +146,8 @@ async fn finish(
     }
 }
 
-/// What one QUIC handshake writes its notes into.
-type Slot = Arc<Mutex<Notes>>;
-
-/// One of rustls' callbacks, noting for one handshake.
-struct Slotted<T: ?Sized> {
-    slot: Slot,
-    inner: Arc<T>,
-}
-
-impl<T: ?Sized> fmt::Debug for Slotted<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slotted")
-    }
-}
-
-impl<T: StoresServerSessions + ?Sized> StoresServerSessions for Slotted<T> {
-    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        noting(&self.slot, || self.inner.put(key, value))
-    }
-
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        noting(&self.slot, || self.inner.get(key))
-    }
-
-    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        noting(&self.slot, || self.inner.take(key))
-    }
-
-    fn can_cache(&self) -> bool {
-        self.inner.can_cache()
-    }
-}
-
-impl<T: ClientCertVerifier> ClientCertVerifier for Slotted<T> {
-    fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        noting(&self.slot, || {
-            note(|notes| notes.asked = true);
-            self.inner.verify_client_cert(end_entity, intermediates, now)
-        })
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        ClientCertVerifier::verify_tls12_signature(&*self.inner, message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        ClientCertVerifier::verify_tls13_signature(&*self.inner, message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ClientCertVerifier::supported_verify_schemes(&*self.inner)
-    }
-}
-
-impl<T: ServerCertVerifier> ServerCertVerifier for Slotted<T> {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        noting(&self.slot, || {
-            note(|notes| notes.asked = true);
-            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)
-        })
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        ServerCertVerifier::verify_tls12_signature(&*self.inner, message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        ServerCertVerifier::verify_tls13_signature(&*self.inner, message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ServerCertVerifier::supported_verify_schemes(&*self.inner)
-    }
-}
-
-fn of_server(config: rustls::ServerConfig) -> Result<QuicServerConfig, HandshakeError> {
-    QuicServerConfig::try_from(config).map_err(|error| quic_words(&error))
+fn of_server(config: Arc<rustls::ServerConfig>) -> Result<Arc<QuicServerConfig>, HandshakeError> {
+    QuicServerConfig::try_from(config).map(Arc::new).map_err(|error| quic_words(&error))
 }
 
 fn quic_words(error: &dyn fmt::Display) -> HandshakeError {

@@ -21,7 +21,7 @@ use crate::{lock, provider};
 pub(crate) struct Notes {
     /// The peer's chain was accepted under this view, by a full handshake.
     pub(crate) verified: Option<(View, Peer)>,
-    /// The peer showed a chain, which a resumption does not. Noted over QUIC alone: elsewhere rustls tells.
+    /// The peer showed a chain, as nobody does who resumes.
     pub(crate) asked: bool,
     /// It was refused.
     pub(crate) rejection: Option<Rejection>,
@@ -63,6 +63,7 @@ impl Verifier {
     }
 
     fn verify(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> Result<(), Error> {
+        note(|notes| notes.asked = true);
         let chain: Vec<&[u8]> = std::iter::once(leaf).chain(rest).map(AsRef::as_ref).collect();
         let view = self.gate.view();
         match self.gate.judge(&view, &chain) {
