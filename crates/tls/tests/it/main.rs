@@ -1,8 +1,11 @@
 //! The runtime as its users see it: two ends over an in-memory stream, certificates made with pki.
 
 mod cuts;
+mod foreign;
 mod handshake;
 mod pinned;
+mod places;
 mod publish;
+mod quic;
 mod resumption;
 mod world;
