@@ -1,6 +1,7 @@
 //! The runtime as its users see it: two ends over an in-memory stream, certificates made with pki.
 
 mod cuts;
+mod dialers;
 mod foreign;
 mod handshake;
 mod pinned;
@@ -8,4 +9,5 @@ mod places;
 mod publish;
 mod quic;
 mod resumption;
+mod sessions;
 mod world;
