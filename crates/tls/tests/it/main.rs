@@ -4,6 +4,7 @@ mod cuts;
 mod dialers;
 mod foreign;
 mod handshake;
+mod lifecycle;
 mod pinned;
 mod places;
 mod publish;
