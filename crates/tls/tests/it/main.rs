@@ -1,5 +1,7 @@
 //! The runtime as its users see it: two ends over an in-memory stream, certificates made with pki.
 
+mod agents;
+mod authorities;
 mod cuts;
 mod dialers;
 mod foreign;
@@ -10,5 +12,7 @@ mod places;
 mod publish;
 mod quic;
 mod resumption;
+mod scale;
 mod sessions;
+mod shadow;
 mod world;

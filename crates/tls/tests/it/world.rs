@@ -172,8 +172,11 @@ pub(crate) async fn connect(
 pub(crate) async fn talk(served: &mut TlsStream<DuplexStream>, dialed: &mut TlsStream<DuplexStream>) {
     let mut word = [0; 4];
     served.write_all(b"ping").await.unwrap();
+    // What was written may still lie in rustls: a write ends when that has it.
+    served.flush().await.unwrap();
     dialed.read_exact(&mut word).await.unwrap();
     dialed.write_all(b"pong").await.unwrap();
+    dialed.flush().await.unwrap();
     served.read_exact(&mut word).await.unwrap();
     assert_eq!(&word, b"pong");
 }
