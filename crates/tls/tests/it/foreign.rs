@@ -105,7 +105,7 @@ impl Foreign {
         };
         let (served, dialed) = tokio::join!(accepts, dials);
         assert_eq!(served.is_ok(), dialed.is_ok());
-        served.map(Either::Stream)
+        served.map(Either::stream)
     }
 
     async fn dial_udp(&self, place: &Place) -> Met {

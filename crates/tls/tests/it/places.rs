@@ -36,7 +36,7 @@ pub(crate) struct Place {
 
 /// A connection, or what is left of it.
 pub(crate) enum Either {
-    Stream(TlsStream<DuplexStream>),
+    Stream(Box<TlsStream<DuplexStream>>),
     Udp(QuicConnection),
 }
 
@@ -69,7 +69,7 @@ impl Place {
         match over {
             Over::Stream => {
                 let (served, dialed) = meet(&self.server, client).await;
-                (served.map(Either::Stream), dialed.map(Either::Stream))
+                (served.map(Either::stream), dialed.map(Either::stream))
             }
             Over::Udp => {
                 let dial = client.connect_quic(&self.dialing, self.address());
@@ -83,7 +83,7 @@ impl Place {
     pub(crate) async fn connect(&self, over: Over, client: &Client) -> (Either, Either) {
         if over == Over::Stream {
             let (served, dialed) = connect(&self.server, client).await;
-            return (Either::Stream(served), Either::Stream(dialed));
+            return (Either::stream(served), Either::stream(dialed));
         }
         let (served, dialed) = self.meet(over, client).await;
         let [Either::Udp(served), Either::Udp(dialed)] = [served, dialed].map(|end| end.ok().unwrap()) else {
@@ -106,6 +106,10 @@ impl Place {
 }
 
 impl Either {
+    pub(crate) fn stream(stream: TlsStream<DuplexStream>) -> Either {
+        Either::Stream(Box::new(stream))
+    }
+
     pub(crate) fn admission(&self) -> &Admission {
         match self {
             Either::Stream(stream) => stream.admission(),
