@@ -152,7 +152,8 @@ impl<'a> PeerQuery<'a> {
             return Err(Rejection::Revoked { serial: leaf.serial, at, reason });
         }
         let identity = identity_of(&leaf, bundle)?;
-        let path_ends = if expired { path.not_after.max(ends) } else { path.not_after };
+        // Issuers that outlive the leaf are judged as of its end, those that do not end the path.
+        let issuers_end = if path.issuers_end < leaf.not_after { path.issuers_end } else { ends };
         Ok(Peer {
             identity,
             subject: leaf.common_name().to_owned(),
@@ -161,7 +162,7 @@ impl<'a> PeerQuery<'a> {
             key_type: leaf.public_key.key_type(),
             fingerprint: leaf.fingerprint(),
             not_after: leaf.not_after,
-            chain_not_after: path_ends.min(ends),
+            chain_not_after: ends.min(issuers_end).min(path.root_end),
             expired,
             sans: leaf.sans,
         })
@@ -181,7 +182,9 @@ fn identity_of(leaf: &Certificate, bundle: &Bundle) -> Result<Option<SpiffeId>, 
 /// What a verified path adds to its leaf.
 struct Path {
     issuer: Sha256,
-    not_after: UnixTime,
+    /// The last moment of whichever CA certificate between leaf and root ends first.
+    issuers_end: UnixTime,
+    root_end: UnixTime,
 }
 
 enum PathError {
@@ -221,16 +224,16 @@ fn verify_path<C: AsRef<[u8]>>(
         .map(|(root, _)| *root)
         .ok_or(PathError::Webpki(Error::UnknownIssuer))?;
     let mut issuer = root.key_hash();
-    let mut not_after = root.not_after();
+    let mut issuers_end = root.not_after();
     for (place, above) in path.intermediate_certificates().enumerate() {
         let above = Certificate::from_der(&above.der())
             .map_err(|error| PathError::Other(Rejection::Certificate(error)))?;
         if place == 0 {
             issuer = above.key_hash();
         }
-        not_after = not_after.min(above.not_after);
+        issuers_end = issuers_end.min(above.not_after);
     }
-    Ok(Path { issuer, not_after })
+    Ok(Path { issuer, issuers_end, root_end: root.not_after() })
 }
 
 fn in_time(what: &'static str, from: UnixTime, to: UnixTime, now: UnixTime) -> Result<(), Rejection> {

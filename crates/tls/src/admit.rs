@@ -12,7 +12,7 @@ use crate::credentials::{Credentials, Snapshot};
 use crate::identity::Identity;
 use crate::lifecycle::Lifecycle;
 use crate::lock;
-use crate::registry::{CutRecord, EndId};
+use crate::registry::{CutRecord, EndId, EndRules};
 use crate::stream::PeerIdentity;
 use crate::verifier::Notes;
 
@@ -20,6 +20,8 @@ use crate::verifier::Notes;
 pub(crate) struct Gate {
     pub(crate) credentials: Credentials,
     accept: Mutex<Arc<Accept>>,
+    /// Held while one policy is put in force, so that the last one set is the last one enforced.
+    setting: Mutex<()>,
     /// Which side of the connection its peers are on.
     purpose: Purpose,
     unknown: Unknown,
@@ -68,11 +70,12 @@ impl Gate {
         accept: Accept,
         purpose: Purpose,
         unknown: Unknown,
-        (issuers, rules): (Issuers, Lifecycle),
+        (issuers, lifecycle): (Issuers, Lifecycle),
     ) -> Gate {
+        let rules = EndRules { lifecycle, issuers, grace: accept.grace() };
         let end = credentials.registry().new_end(rules);
         let accept = Mutex::new(Arc::new(accept));
-        Gate { credentials, accept, purpose, unknown, issuers, end }
+        Gate { credentials, accept, setting: Mutex::new(()), purpose, unknown, issuers, end }
     }
 
     pub(crate) fn now(&self) -> UnixTime {
@@ -86,9 +89,11 @@ impl Gate {
 
     /// Replaces the policy, and cuts the connections that the new one does not accept.
     pub(crate) fn set_accept(&self, accept: Accept) -> Vec<CutRecord> {
+        let _one_at_a_time = lock(&self.setting);
         let accept = Arc::new(accept);
         *lock(&self.accept) = accept.clone();
-        self.credentials.registry().recheck(self.end, &accept)
+        let (snapshot, now) = (self.credentials.current(), self.credentials.now());
+        self.credentials.registry().recheck(self.end, &accept, (snapshot.bundle(), now))
     }
 
     /// Whether the peer with this chain is trusted and accepted.
@@ -157,8 +162,14 @@ impl Gate {
         // What is published from here on finds the connection in the registry; what was published
         // since the first look is looked at here.
         let newest = self.view();
-        if !newest.same(&view) {
-            self.judge_or_anonymous(&newest, &chain)?;
+        let registry = self.credentials.registry();
+        if !newest.same(&view)
+            && let Some(peer) = self.judge_or_anonymous(&newest, &chain)?
+        {
+            registry.lives_until(&registered.connection, &peer);
+        }
+        if let Some(current) = newest.snapshot.identity() {
+            registry.rotated_meanwhile(&registered.connection, current);
         }
         Ok(registered)
     }

@@ -134,10 +134,6 @@ impl Client {
         }
     }
 
-    pub(crate) fn is_verified(&self) -> bool {
-        !self.unverified
-    }
-
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
@@ -184,6 +180,8 @@ impl Client {
         };
         config.alpn_protocols = self.options.alpn.clone();
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+        // RFC 7627: without it, secrets and sessions of TLS 1.2 are not one connection's alone.
+        config.require_ems = true;
         config.enable_sni = matches!(self.gate.view().accept.server_name(), Some(San::Dns(_)));
         Ok(config)
     }

@@ -1,5 +1,6 @@
 //! One live connection: who is at its other end, and what has become of it.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use certus_pki::{AgentId, AgentProof, Caller, Epoch, Purpose, Rejection, UnixTime, Verdict};
@@ -43,6 +44,9 @@ pub(crate) struct Connection {
     pub(crate) end: EndId,
     pub(crate) resumed: bool,
     since: UnixTime,
+    /// In Unix seconds: the last moment of the peer's chain by the newest judgement. Written under the
+    /// registry's lock, whose index follows it.
+    last_moment: AtomicI64,
     reason: OnceLock<CutReason>,
     pub(crate) reader: AtomicWaker,
     pub(crate) writer: AtomicWaker,
@@ -54,8 +58,10 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(id: ConnectionId, admitted: Admitted) -> Connection {
         let Admitted { peer, chain, own, let_in, plaintext, epoch, purpose, end, resumed, since } = admitted;
+        let last_moment = peer.as_ref().map_or(i64::MAX, |peer| peer.peer.chain_not_after.secs());
         Connection {
             id,
+            last_moment: AtomicI64::new(last_moment),
             peer,
             chain,
             own,
@@ -87,6 +93,20 @@ impl Connection {
             self.reader.wake();
             self.writer.wake();
         }
+    }
+
+    /// After this the peer must not stay connected.
+    pub(crate) fn last_moment(&self) -> UnixTime {
+        UnixTime::from_secs(self.last_moment.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn lives_until(&self, last_moment: UnixTime) {
+        self.last_moment.store(last_moment.secs(), Ordering::Release);
+    }
+
+    /// Whether we were somebody in its handshake, and not `current`.
+    pub(crate) fn shows_another_than(&self, current: &Arc<Identity>) -> bool {
+        self.own.as_ref().is_some_and(|own| !Arc::ptr_eq(own, current))
     }
 
     /// What a policy is asked about it.
@@ -280,7 +300,7 @@ impl Admission {
         let connection = self.connection();
         let view = gate.view();
         let mut judged = lock(&self.judged);
-        let expired = connection.peer.as_ref().is_some_and(|peer| gate.now() > peer.peer.chain_not_after);
+        let expired = gate.now() > connection.last_moment();
         if !expired && judged.as_ref().is_some_and(|earlier| earlier.same(&view)) {
             return Ok(());
         }

@@ -20,6 +20,47 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Where TLS cannot say who the peer is, a layer inside does, and the [`Admission`] asks the policy again.
+//! It outlives the stream's hands, and tells what becomes of the connection:
+//!
+//! ```
+//! # use certus_pki::{AgentId, Rejection};
+//! # use certus_tls::TlsStream;
+//! # async fn carry<IO>(stream: &TlsStream<IO>, proven: AgentId) -> Result<(), Rejection> {
+//! let admission = stream.admission().clone();
+//! admission.prove_agent(proven)?;
+//! tokio::select! {
+//!     () = admission.draining().cancelled_owned() => { /* finish what was begun */ }
+//!     () = admission.cancelled().cancelled_owned() => { /* it was cut: see admission.cut() */ }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Over QUIC the handshake is the same. Each new stream asks whether the peer is still trusted, which costs
+//! nothing while there is no news, and whoever holds the connection closes it when it is cut:
+//!
+//! ```
+//! # use certus_tls::{HandshakeError, Server};
+//! # async fn serve(server: &Server, endpoint: &quinn::Endpoint) -> Result<(), HandshakeError> {
+//! while let Some(incoming) = endpoint.accept().await {
+//!     let quic = server.accept_quic(incoming, 100).await?;
+//!     let (admission, connection) = (quic.admission(), quic.connection());
+//!     loop {
+//!         let stream = tokio::select! {
+//!             stream = connection.accept_bi() => stream,
+//!             () = admission.cancelled().cancelled_owned() => break connection.close(0u32.into(), b"cut"),
+//!         };
+//!         match stream {
+//!             Ok((send, receive)) if admission.recheck().is_ok() => drop((send, receive)),
+//!             _ => break,
+//!         }
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod admit;
 mod client;

@@ -82,6 +82,12 @@ pub enum CutReason {
         /// Which one.
         serial: Serial,
     },
+    /// The issuer or the root of the certificate that we showed is no longer trusted.
+    #[error("our own certificate of this connection is of {issuer}, which is no longer trusted")]
+    OwnUntrusted {
+        /// Who issued it.
+        issuer: String,
+    },
     /// The certificate that we showed was replaced by a newer one.
     #[error("our own certificate of this connection was replaced by a newer one")]
     OwnReplaced,
@@ -97,7 +103,9 @@ impl CutReason {
                 | Rejection::WrongName { .. }
                 | Rejection::KeyNotAccepted { .. },
             ) => Change::Policy,
-            CutReason::Peer(_) | CutReason::OwnRevoked { .. } => Change::Revocation,
+            CutReason::Peer(_) | CutReason::OwnRevoked { .. } | CutReason::OwnUntrusted { .. } => {
+                Change::Revocation
+            }
             CutReason::OwnReplaced => Change::Rotation,
         }
     }
@@ -112,6 +120,7 @@ impl Explain for CutReason {
                 own(self.to_string()).fact("now", now).fact("not after", not_after)
             }
             CutReason::OwnRevoked { serial } => own(self.to_string()).fact("serial", serial),
+            CutReason::OwnUntrusted { issuer } => own(self.to_string()).fact("issuer", issuer),
             CutReason::OwnReplaced => own(self.to_string()),
         }
     }

@@ -1,24 +1,23 @@
 //! The same handshakes over QUIC (RFC 9001): the same policy, the same check at the end, no 0-RTT.
 //!
-//! Opens no socket: endpoints are handed in. A handshake of QUIC runs in a task of quinn's own, so each
-//! gets a configuration of its own whose verifier and sessions write into its notes.
+//! Opens no socket: endpoints are handed in.
+
+mod noting;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use certus_pki::defaults;
+use certus_pki::{Rejection, defaults};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connecting, Connection, Endpoint, Incoming, ServerConfig, TransportConfig, VarInt,
 };
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::server::StoresServerSessions;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{AlertDescription, Error};
+use rustls_pki_types::CertificateDer;
 
+use self::noting::{Noting, Slot};
 use crate::admit::{Finished, Gate};
 use crate::client::Client;
 use crate::connection::Admission;
@@ -26,7 +25,7 @@ use crate::error::HandshakeError;
 use crate::identity::Identity;
 use crate::lock;
 use crate::server::Server;
-use crate::verifier::{Notes, Verifier, noting};
+use crate::verifier::alert;
 
 /// An admitted QUIC connection.
 #[derive(Clone)]
@@ -68,7 +67,7 @@ impl Server {
     /// There is no identity to serve with yet.
     pub fn quic_endpoint(&self, streams: u32) -> Result<ServerConfig, HandshakeError> {
         let (config, _) = self.config()?;
-        let mut quic = ServerConfig::with_crypto(Arc::new(of_server(rustls::ServerConfig::clone(&config))?));
+        let mut quic = ServerConfig::with_crypto(of_server(config)?);
         quic.transport_config(transport(streams)).migration(true);
         Ok(quic)
     }
@@ -83,12 +82,9 @@ impl Server {
         streams: u32,
     ) -> Result<QuicConnection, HandshakeError> {
         let slot = Slot::default();
-        let noting =
-            |inner| -> Arc<dyn ClientCertVerifier> { Arc::new(Slotted { inner, slot: slot.clone() }) };
-        let (mut config, own) = self.config_with(&noting)?;
-        let inner = config.session_storage.clone();
-        config.session_storage = Arc::new(Slotted { inner, slot: slot.clone() });
-        let mut quic = ServerConfig::with_crypto(Arc::new(of_server(config)?));
+        let (config, own) = self.config()?;
+        let crypto = Noting { inner: of_server(config)?, slot: slot.clone() };
+        let mut quic = ServerConfig::with_crypto(Arc::new(crypto));
         quic.transport_config(transport(streams));
         let connecting = incoming.accept_with(Arc::new(quic)).map_err(|error| of_quic(&error, &slot))?;
         let whole = |chain: Vec<CertificateDer<'static>>| chain.iter().map(|der| der.to_vec()).collect();
@@ -111,13 +107,9 @@ impl Client {
     ) -> Result<QuicConnection, HandshakeError> {
         let (config, own) = self.config()?;
         let slot = Slot::default();
-        let mut config = rustls::ClientConfig::clone(&config);
-        if self.is_verified() {
-            let inner = Verifier::new(self.gate().clone(), true);
-            config.dangerous().set_certificate_verifier(Arc::new(Slotted { inner, slot: slot.clone() }));
-        }
         let config = QuicClientConfig::try_from(config).map_err(|error| quic_words(&error))?;
-        let mut config = ClientConfig::new(Arc::new(config));
+        let crypto = Noting { inner: Arc::new(config), slot: slot.clone() };
+        let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(transport(0));
         let name = self.name().to_str().into_owned();
         let connecting = endpoint.connect_with(config, address, &name).map_err(|error| quic_words(&error))?;
@@ -143,129 +135,19 @@ async fn finish(
     let chain: Vec<CertificateDer<'static>> = chain.map(|chain| *chain).unwrap_or_default();
     let notes = std::mem::take(&mut *lock(slot));
     // rustls asks the verifier in every full handshake, and in no resumed one.
-    let resumed = notes.verified.is_none() && !chain.is_empty();
+    let resumed = !notes.asked && !chain.is_empty();
     let finished = Finished { chain: proven(chain), resumed, own, notes };
     match gate.admission(finished) {
         Ok(admission) => Ok(QuicConnection { connection, admission }),
         Err(rejection) => {
-            connection.close(REFUSED, rejection.label().as_bytes());
+            connection.close(refused(&rejection), b"");
             Err(HandshakeError::Rejected(rejection))
         }
     }
 }
 
-/// What one QUIC handshake writes its notes into.
-type Slot = Arc<Mutex<Notes>>;
-
-/// One of rustls' callbacks, noting for one handshake.
-struct Slotted<T: ?Sized> {
-    slot: Slot,
-    inner: Arc<T>,
-}
-
-impl<T: ?Sized> fmt::Debug for Slotted<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slotted")
-    }
-}
-
-impl<T: StoresServerSessions + ?Sized> StoresServerSessions for Slotted<T> {
-    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        noting(&self.slot, || self.inner.put(key, value))
-    }
-
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        noting(&self.slot, || self.inner.get(key))
-    }
-
-    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        noting(&self.slot, || self.inner.take(key))
-    }
-
-    fn can_cache(&self) -> bool {
-        self.inner.can_cache()
-    }
-}
-
-impl<T: ClientCertVerifier> ClientCertVerifier for Slotted<T> {
-    fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        noting(&self.slot, || self.inner.verify_client_cert(end_entity, intermediates, now))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        ClientCertVerifier::verify_tls12_signature(&*self.inner, message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        ClientCertVerifier::verify_tls13_signature(&*self.inner, message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ClientCertVerifier::supported_verify_schemes(&*self.inner)
-    }
-}
-
-impl<T: ServerCertVerifier> ServerCertVerifier for Slotted<T> {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let verify = || self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp, now);
-        noting(&self.slot, verify)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        ServerCertVerifier::verify_tls12_signature(&*self.inner, message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        ServerCertVerifier::verify_tls13_signature(&*self.inner, message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ServerCertVerifier::supported_verify_schemes(&*self.inner)
-    }
-}
-
-fn of_server(config: rustls::ServerConfig) -> Result<QuicServerConfig, HandshakeError> {
-    QuicServerConfig::try_from(config).map_err(|error| quic_words(&error))
+fn of_server(config: Arc<rustls::ServerConfig>) -> Result<Arc<QuicServerConfig>, HandshakeError> {
+    QuicServerConfig::try_from(config).map(Arc::new).map_err(|error| quic_words(&error))
 }
 
 fn quic_words(error: &dyn fmt::Display) -> HandshakeError {
@@ -294,15 +176,38 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// A peer that was silent this long is gone.
 const SILENCE_MS: u32 = 30_000;
-/// The application's close of a connection that was refused after its handshake.
-const REFUSED: VarInt = VarInt::from_u32(0x403);
+/// How an application closes a connection that was refused after its handshake: this and the number of
+/// the TLS alert. Far from the small numbers that applications use themselves.
+const REFUSED: u32 = 0x403 << 8;
+
+fn refused(rejection: &Rejection) -> VarInt {
+    let alert = match alert(rejection) {
+        Error::InvalidCertificate(error) => AlertDescription::from(error),
+        _ => AlertDescription::AccessDenied,
+    };
+    VarInt::from_u32(REFUSED | u32::from(u8::from(alert)))
+}
 
 /// Why a QUIC handshake failed: what we noted of the peer, or else what QUIC says.
 fn of_quic(error: &quinn::ConnectionError, slot: &Slot) -> HandshakeError {
-    match lock(slot).rejection.take() {
-        Some(rejection) => HandshakeError::Rejected(rejection),
-        None => explain_quic_close(error).unwrap_or_else(|| quic_words(error)),
+    if let Some(rejection) = lock(slot).rejection.take() {
+        return HandshakeError::Rejected(rejection);
     }
+    match error {
+        // Ours, not the peer's: rustls has no more to say of a caller that shows no certificate.
+        quinn::ConnectionError::TransportError(error)
+            if alert_of(error.code) == Some(AlertDescription::CertificateRequired) =>
+        {
+            HandshakeError::Rejected(Rejection::NoCertificate)
+        }
+        other => explain_quic_close(other).unwrap_or_else(|| quic_words(other)),
+    }
+}
+
+/// RFC 9001 4.8: an alert is 0x100 and its number.
+fn alert_of(code: quinn::TransportErrorCode) -> Option<AlertDescription> {
+    let alert = u64::from(code).checked_sub(0x100)?;
+    u8::try_from(alert).ok().map(AlertDescription::from)
 }
 
 /// What the end of a QUIC connection means, where the peer's refusal or silence is its cause: a client
@@ -310,9 +215,11 @@ fn of_quic(error: &quinn::ConnectionError, slot: &Slot) -> HandshakeError {
 pub fn explain_quic_close(error: &quinn::ConnectionError) -> Option<HandshakeError> {
     match error {
         quinn::ConnectionError::ConnectionClosed(close) => {
-            // RFC 9001 4.8: an alert is 0x100 and its number.
-            let alert = u64::from(close.error_code).checked_sub(0x100)?;
-            Some(HandshakeError::of_alert(u8::try_from(alert).ok()?.into()))
+            alert_of(close.error_code).map(HandshakeError::of_alert)
+        }
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            let alert = u64::from(close.error_code).checked_sub(REFUSED.into())?;
+            u8::try_from(alert).ok().map(|alert| HandshakeError::of_alert(alert.into()))
         }
         quinn::ConnectionError::TimedOut => Some(HandshakeError::Timeout),
         _ => None,

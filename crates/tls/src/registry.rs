@@ -2,12 +2,15 @@
 //! accept policy, and our own certificate. Only those a change affects are touched, each as the rules
 //! of its listener or dialer say.
 
+mod lost;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use certus_pki::{Accept, AgentId, Bundle, CertId, PeerQuery, Purpose, Rejection, Serial, Sha256, UnixTime};
+use certus_pki::{
+    Accept, AgentId, Bundle, CertId, Issuers, Lifetime, Peer, PeerQuery, Purpose, Rejection, UnixTime,
+};
 
 use crate::connection::{Admitted, Connection, Registered};
 use crate::credentials::Snapshot;
@@ -63,6 +66,20 @@ pub struct ConnectionInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EndId(u64);
 
+/// How the connections of one listener or dialer are judged, and what becomes of those that are refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndRules {
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) issuers: Issuers,
+    pub(crate) grace: Option<Lifetime>,
+}
+
+impl Default for EndRules {
+    fn default() -> EndRules {
+        EndRules { lifecycle: Lifecycle::default(), issuers: Issuers::Known, grace: None }
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     last_id: u64,
@@ -75,7 +92,7 @@ struct Inner {
     by_end: BTreeSet<(EndId, ConnectionId)>,
     by_own_cert: BTreeSet<(CertId, ConnectionId)>,
     by_own_end: BTreeSet<(UnixTime, ConnectionId)>,
-    rules: BTreeMap<EndId, Lifecycle>,
+    rules: BTreeMap<EndId, EndRules>,
 }
 
 impl Registry {
@@ -100,24 +117,26 @@ impl Registry {
     /// connection verified again, outside the lock.
     pub fn enforce(self: &Arc<Self>, snapshot: &Snapshot, now: UnixTime) -> Vec<CutRecord> {
         let new = snapshot.bundle();
-        let mut doomed = Vec::new();
-        let mut to_verify = Vec::new();
+        let (mut doomed, mut indexed) = (Vec::new(), Vec::new());
+        let mut to_verify = None;
         {
             let mut inner = lock(&self.inner);
             let old = inner.enforced.replace(new.clone());
             let old = old.filter(|old| !Arc::ptr_eq(old, new));
             if let Some(old) = old {
-                inner.own_revoked(&old, new, &mut doomed);
-                if old.roots().iter().all(|root| new.roots().contains(root)) {
-                    inner.no_longer_trusted(&old, new, &mut doomed);
-                } else {
-                    to_verify.extend(inner.live.values().cloned());
+                inner.no_longer_trusted(&old, new, &mut indexed);
+                if !old.roots().iter().all(|root| new.roots().contains(root)) {
+                    to_verify = Some((old, inner.with_rules(inner.live.values())));
                 }
             }
         }
-        for connection in to_verify {
-            doomed.extend(untrusted(&connection, new, now).map(|reason| (connection.id, reason)));
+        if let Some((old, connections)) = to_verify {
+            doomed
+                .extend(self.judge_again(&connections, |one, rules| lost::as_of_trust(one, rules, new, now)));
+            doomed.extend(lost::own_untrusted(&connections, &old, new, now));
         }
+        // Behind those whose root is gone, which says more than that its issuers are.
+        doomed.extend(indexed);
         let mut cuts = self.end(doomed);
         cuts.extend(self.sweep(now));
         cuts
@@ -128,74 +147,122 @@ impl Registry {
     pub(crate) fn rotated(self: &Arc<Self>, current: &Arc<Identity>) -> Vec<CutRecord> {
         let doomed = {
             let inner = lock(&self.inner);
-            let older = |connection: &&Arc<Connection>| {
-                let rules = inner.rules.get(&connection.end).copied().unwrap_or_default();
-                rules.on_rotation != Action::Keep
-                    && connection.own.as_ref().is_some_and(|own| !Arc::ptr_eq(own, current))
+            let wanted = |connection: &&Arc<Connection>| {
+                inner.rules_of(connection).lifecycle.on_rotation != Action::Keep
+                    && connection.shows_another_than(current)
             };
-            let older = inner.live.values().filter(older);
+            let older = inner.live.values().filter(wanted);
             older.map(|connection| (connection.id, CutReason::OwnReplaced)).collect()
         };
         self.end(doomed)
+    }
+
+    /// The same for one connection, whose handshake began before the identity was replaced.
+    pub(crate) fn rotated_meanwhile(self: &Arc<Self>, connection: &Connection, current: &Arc<Identity>) {
+        if connection.shows_another_than(current) {
+            self.end(vec![(connection.id, CutReason::OwnReplaced)]);
+        }
     }
 
     /// Ends the connections whose chain's last moment is before `now`, or the last moment of the
     /// certificate that we showed.
     pub fn sweep(self: &Arc<Self>, now: UnixTime) -> Vec<CutRecord> {
         let doomed = {
-            let inner = lock(&self.inner);
-            let ended = inner.by_last_moment.iter().take_while(|(last, _)| *last < now);
-            let expired = |(last, id): &(UnixTime, ConnectionId)| {
-                let peer = inner.live.get(id)?.peer.as_ref()?;
-                let own = peer.peer.not_after == *last;
-                let what = if own { "the certificate" } else { "an issuer in the chain" };
-                Some((*id, CutReason::Peer(Rejection::Expired { what, now, not_after: *last })))
+            let mut inner = lock(&self.inner);
+            // Each is told once: what is kept past its end would be found again every second.
+            let ended = take_before(&mut inner.by_last_moment, now);
+            let own_ended = take_before(&mut inner.by_own_end, now);
+            let expired = |(last, id): (UnixTime, ConnectionId)| {
+                let peer = &inner.live.get(&id)?.peer.as_ref()?.peer;
+                // With a grace the last moment is after the certificate's own.
+                let leaf = last >= peer.not_after;
+                let what = if leaf { "the certificate" } else { "an issuer in the chain" };
+                let not_after = if leaf { peer.not_after } else { last };
+                Some((id, CutReason::Peer(Rejection::Expired { what, now, not_after })))
             };
-            let own_ended = inner.by_own_end.iter().take_while(|(last, _)| *last < now);
-            let own = own_ended.map(|(last, id)| (*id, CutReason::OwnExpired { now, not_after: *last }));
-            let doomed: Vec<_> = ended.filter_map(expired).chain(own).collect();
+            let own = |(not_after, id)| (id, CutReason::OwnExpired { now, not_after });
+            let doomed: Vec<_> =
+                ended.into_iter().filter_map(expired).chain(own_ended.into_iter().map(own)).collect();
             doomed
         };
-        {
-            // Each is told once: what is kept past its end would be found again every second.
-            let mut inner = lock(&self.inner);
-            inner.by_last_moment.retain(|(last, _)| *last >= now);
-            inner.by_own_end.retain(|(last, _)| *last >= now);
-        }
         self.end(doomed)
     }
 
     /// Ends the connections of one listener or dialer that its new policy does not accept.
-    pub(crate) fn recheck(self: &Arc<Self>, end: EndId, accept: &Accept) -> Vec<CutRecord> {
-        let doomed = {
-            let inner = lock(&self.inner);
-            let of_end = inner.by_end.range((end, ConnectionId(0))..=(end, ConnectionId(u64::MAX)));
-            let refused = |(_, id): &(EndId, ConnectionId)| {
-                let connection = inner.live.get(id).filter(|connection| !connection.let_in)?;
+    pub(crate) fn recheck(
+        self: &Arc<Self>,
+        end: EndId,
+        accept: &Accept,
+        (bundle, now): (&Bundle, UnixTime),
+    ) -> Vec<CutRecord> {
+        let mut doomed = Vec::new();
+        let mut to_verify = Vec::new();
+        {
+            let mut inner = lock(&self.inner);
+            for connection in inner.of_end(end).filter(|connection| !connection.let_in) {
                 let verdict = match &connection.peer {
                     Some(peer) => accept.check(&peer.peer),
                     None => Ok(()),
                 };
                 let verdict = verdict.and_then(|()| accept.allow().check(&connection.caller()));
-                Some((*id, CutReason::Peer(verdict.err()?)))
-            };
-            of_end.filter_map(refused).collect()
-        };
+                doomed.extend(verdict.err().map(|rejection| (connection.id, CutReason::Peer(rejection))));
+            }
+            let Some(rules) = inner.rules.get_mut(&end) else { return Vec::new() };
+            if rules.grace != accept.grace() {
+                rules.grace = accept.grace();
+                to_verify = inner.with_rules(inner.of_end(end));
+            }
+        }
+        // Another grace is another end of each.
+        doomed.extend(self.judge_again(&to_verify, |_, rules| query(rules, bundle, now)));
         self.end(doomed)
+    }
+
+    /// Verifies peers anew: those that are refused are returned, the others get their new last moment.
+    fn judge_again<'a>(
+        &self,
+        connections: &[(Arc<Connection>, EndRules)],
+        query: impl Fn(&Connection, &EndRules) -> PeerQuery<'a>,
+    ) -> Vec<(ConnectionId, CutReason)> {
+        let mut refused = Vec::new();
+        for (connection, rules) in connections.iter().filter(|(connection, _)| connection.peer.is_some()) {
+            let query = PeerQuery { purpose: connection.purpose, ..query(connection, rules) };
+            match query.verify(&connection.chain) {
+                Ok(peer) => self.lives_until(connection, &peer),
+                Err(rejection) => refused.push((connection.id, CutReason::Peer(rejection))),
+            }
+        }
+        refused
+    }
+
+    /// What ends the connection's time is what was found of its peer last.
+    pub(crate) fn lives_until(&self, connection: &Connection, peer: &Peer) {
+        let mut inner = lock(&self.inner);
+        let (before, id) = (connection.last_moment(), connection.id);
+        if before == peer.chain_not_after || !inner.live.contains_key(&id) {
+            return;
+        }
+        inner.by_last_moment.remove(&(before, id));
+        inner.by_last_moment.insert((peer.chain_not_after, id));
+        connection.lives_until(peer.chain_not_after);
     }
 
     /// Which live connections `bundle` would not trust, and why; nothing is cut.
     pub fn shadow(&self, bundle: &Bundle, now: UnixTime) -> Vec<(ConnectionInfo, Rejection)> {
-        let live: Vec<_> = lock(&self.inner).live.values().cloned().collect();
-        let refused = live.iter().filter_map(|connection| match untrusted(connection, bundle, now)? {
-            CutReason::Peer(rejection) => Some((connection.info(), rejection)),
-            _ => None,
+        let live = {
+            let inner = lock(&self.inner);
+            inner.with_rules(inner.live.values())
+        };
+        let refused = live.iter().filter(|(connection, _)| connection.peer.is_some());
+        let refused = refused.filter_map(|(connection, rules)| {
+            let verdict = lost::as_of_trust(connection, rules, bundle, now).verify(&connection.chain);
+            Some((connection.info(), verdict.err()?))
         });
         refused.collect()
     }
 
     /// A new listener or dialer, whose connections live by `rules`.
-    pub(crate) fn new_end(&self, rules: Lifecycle) -> EndId {
+    pub(crate) fn new_end(&self, rules: EndRules) -> EndId {
         let mut inner = lock(&self.inner);
         inner.last_id += 1;
         let end = EndId(inner.last_id);
@@ -203,13 +270,11 @@ impl Registry {
         end
     }
 
-    /// A listener or dialer that is no more; its connections live on by its rules until they end.
+    /// A listener or dialer that is no more, nor any connection of it.
     pub(crate) fn end_gone(&self, end: EndId) {
         let mut inner = lock(&self.inner);
-        let of_end = inner.by_end.range((end, ConnectionId(0))..=(end, ConnectionId(u64::MAX)));
-        if of_end.count() == 0 {
-            inner.rules.remove(&end);
-        }
+        // Whoever holds a connection's admission holds its end too: none is left.
+        inner.rules.remove(&end);
     }
 
     pub(crate) fn register(self: &Arc<Self>, admitted: Admitted) -> Registered {
@@ -244,8 +309,7 @@ impl Registry {
             let inner = lock(&self.inner);
             for (id, reason) in doomed {
                 let Some(connection) = inner.live.get(&id) else { continue };
-                let rules = inner.rules.get(&connection.end).copied().unwrap_or_default();
-                match rules.action(reason.change()) {
+                match inner.rules_of(connection).lifecycle.action(reason.change()) {
                     Action::Keep => {}
                     Action::Cut => to_cut.push((id, reason)),
                     Action::Drain(grace) => to_drain.entry(grace).or_default().push((id, reason)),
@@ -276,6 +340,11 @@ impl Registry {
     }
 
     #[cfg(test)]
+    pub(crate) fn ends(&self) -> usize {
+        lock(&self.inner).rules.len()
+    }
+
+    #[cfg(test)]
     pub(crate) fn indexed(&self) -> [usize; 6] {
         let inner = lock(&self.inner);
         let peers = [inner.live.len(), inner.by_cert.len(), inner.by_last_moment.len(), inner.by_end.len()];
@@ -284,40 +353,27 @@ impl Registry {
 }
 
 impl Inner {
-    /// What lost its trust between `old` and `new`, where no root was removed.
-    fn no_longer_trusted(&self, old: &Bundle, new: &Bundle, doomed: &mut Vec<(ConnectionId, CutReason)>) {
-        for revocation in new.revocations().filter(|one| old.revocation(&one.cert).is_none()) {
-            let (cert, at, reason) = (revocation.cert, revocation.at, revocation.reason);
-            let every = (cert, ConnectionId(0))..=(cert, ConnectionId(u64::MAX));
-            for (cert, id) in self.by_cert.range(every) {
-                let revoked = Rejection::Revoked { serial: cert.serial, at, reason };
-                doomed.push((*id, CutReason::Peer(revoked)));
-            }
-        }
-        for struck in old.issuers().filter(|issuer| !new.has_issuer(&issuer.key_hash)) {
-            let issuer = struck.key_hash;
-            for (_, id) in self.by_cert.range(all_of(issuer)) {
-                doomed.push((*id, CutReason::Peer(Rejection::IssuerNotActive { issuer })));
-            }
-        }
+    fn rules_of(&self, connection: &Connection) -> EndRules {
+        self.rules.get(&connection.end).copied().unwrap_or_default()
     }
 
-    /// The connections in which we showed a certificate that was revoked between `old` and `new`.
-    fn own_revoked(&self, old: &Bundle, new: &Bundle, doomed: &mut Vec<(ConnectionId, CutReason)>) {
-        for revocation in new.revocations().filter(|one| old.revocation(&one.cert).is_none()) {
-            let cert = revocation.cert;
-            let every = (cert, ConnectionId(0))..=(cert, ConnectionId(u64::MAX));
-            for (_, id) in self.by_own_cert.range(every) {
-                doomed.push((*id, CutReason::OwnRevoked { serial: cert.serial }));
-            }
-        }
+    fn with_rules<'a>(
+        &self,
+        connections: impl Iterator<Item = &'a Arc<Connection>>,
+    ) -> Vec<(Arc<Connection>, EndRules)> {
+        connections.map(|connection| (connection.clone(), self.rules_of(connection))).collect()
+    }
+
+    fn of_end(&self, end: EndId) -> impl Iterator<Item = &Arc<Connection>> {
+        let of_end = self.by_end.range((end, ConnectionId(0))..=(end, ConnectionId(u64::MAX)));
+        of_end.filter_map(|(_, id)| self.live.get(id))
     }
 
     fn remove(&mut self, id: ConnectionId) -> Option<Arc<Connection>> {
         let connection = self.live.remove(&id)?;
         if let Some(peer) = &connection.peer {
             self.by_cert.remove(&(peer.peer.cert, id));
-            self.by_last_moment.remove(&(peer.peer.chain_not_after, id));
+            self.by_last_moment.remove(&(connection.last_moment(), id));
         }
         if let Some(own) = &connection.own {
             self.by_own_end.remove(&(own.leaf().not_after, id));
@@ -333,7 +389,8 @@ impl Inner {
 /// Asks both ends of each connection to finish, one after the other over the first half of `grace` so
 /// that not all come back at once, and cuts what is left at its end.
 async fn drain(registry: Arc<Registry>, grace: Duration, connections: Vec<(ConnectionId, CutReason)>) {
-    let ends = tokio::time::Instant::now() + grace;
+    // Not an instant to sleep until: a very long grace would be past the last one.
+    let end = tokio::time::sleep(grace);
     let count = u32::try_from(connections.len()).unwrap_or(u32::MAX).max(1);
     for (id, _) in &connections {
         let connection = lock(&registry.inner).live.get(id).cloned();
@@ -342,22 +399,23 @@ async fn drain(registry: Arc<Registry>, grace: Duration, connections: Vec<(Conne
             tokio::time::sleep(grace / 2 / count).await;
         }
     }
-    tokio::time::sleep_until(ends).await;
+    end.await;
     registry.cut(connections);
 }
 
-/// Why `bundle` does not trust a connection's peer.
-fn untrusted(connection: &Connection, bundle: &Bundle, now: UnixTime) -> Option<CutReason> {
-    connection.peer.as_ref()?;
-    let verified = PeerQuery::new(bundle, now, connection.purpose).verify(&connection.chain);
-    verified.err().map(CutReason::Peer)
+/// What a peer of a listener or dialer with `rules` is verified by.
+fn query<'a>(rules: &EndRules, bundle: &'a Bundle, now: UnixTime) -> PeerQuery<'a> {
+    let query = PeerQuery::new(bundle, now, Purpose::Client);
+    PeerQuery { issuers: rules.issuers, grace: rules.grace, ..query }
 }
 
-fn all_of(issuer: Sha256) -> RangeInclusive<(CertId, ConnectionId)> {
-    let lowest = Serial::from_be_bytes(&[]).map(|serial| CertId { issuer, serial });
-    let highest = Serial::from_be_bytes(&[0xff; Serial::BYTES_MAX]).map(|serial| CertId { issuer, serial });
-    let [lowest, highest] = [lowest, highest].map(|cert| cert.expect("20 bytes and none are serials"));
-    (lowest, ConnectionId(0))..=(highest, ConnectionId(u64::MAX))
+/// Takes out what ended before `now`.
+fn take_before(
+    index: &mut BTreeSet<(UnixTime, ConnectionId)>,
+    now: UnixTime,
+) -> BTreeSet<(UnixTime, ConnectionId)> {
+    let rest = index.split_off(&(now, ConnectionId(0)));
+    std::mem::replace(index, rest)
 }
 
 impl ConnectionId {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use certus_pki::{Accept, Issuers, Purpose, Rejection, UnixTime};
 use rustls::server::Acceptor;
-use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, ServerConfig, SupportedProtocolVersion};
@@ -226,37 +225,18 @@ impl Server {
     /// The configuration for the snapshot in force. It is built anew when identity or roots changed,
     /// not for a mere revocation: that would end everybody's sessions.
     pub(crate) fn config(&self) -> Result<(Arc<ServerConfig>, Option<Arc<Identity>>), HandshakeError> {
-        self.built().map(|(config, snapshot)| (config, snapshot.identity().cloned()))
-    }
-
-    fn built(&self) -> Result<(Arc<ServerConfig>, Arc<Snapshot>), HandshakeError> {
         let snapshot = self.gate.credentials.current();
         let mut built = lock(&self.built);
         if let Some(built) = built.as_ref().filter(|built| same_material(&built.snapshot, &snapshot)) {
-            return Ok((built.config.clone(), built.snapshot.clone()));
+            return Ok((built.config.clone(), built.snapshot.identity().cloned()));
         }
-        let config =
-            Arc::new(self.build(&snapshot, &|verifier| -> Arc<dyn ClientCertVerifier> { verifier })?);
-        *built = Some(Built { snapshot: snapshot.clone(), config: config.clone() });
-        Ok((config, snapshot))
+        let config = Arc::new(self.build(&snapshot)?);
+        let own = snapshot.identity().cloned();
+        *built = Some(Built { snapshot, config: config.clone() });
+        Ok((config, own))
     }
 
-    /// The same for one handshake, with its verifier put into another; sessions are the same.
-    pub(crate) fn config_with(
-        &self,
-        wrap: &dyn Fn(Arc<Verifier>) -> Arc<dyn ClientCertVerifier>,
-    ) -> Result<(ServerConfig, Option<Arc<Identity>>), HandshakeError> {
-        let (shared, snapshot) = self.built()?;
-        let mut config = self.build(&snapshot, wrap)?;
-        config.session_storage = shared.session_storage.clone();
-        Ok((config, snapshot.identity().cloned()))
-    }
-
-    fn build(
-        &self,
-        snapshot: &Snapshot,
-        wrap: &dyn Fn(Arc<Verifier>) -> Arc<dyn ClientCertVerifier>,
-    ) -> Result<ServerConfig, HandshakeError> {
+    fn build(&self, snapshot: &Snapshot) -> Result<ServerConfig, HandshakeError> {
         let identity = snapshot.identity().ok_or(HandshakeError::NoIdentity)?;
         let roots = snapshot.bundle().roots().iter().filter(|_| self.options.send_roots);
         let certified = identity.certified(roots.map(|root| root.der()));
@@ -267,12 +247,14 @@ impl Server {
             .map_err(HandshakeError::tls)?;
         let builder = match self.options.client_certificate {
             ClientCertificate::NotAsked => builder.with_no_client_auth(),
-            _ => builder.with_client_cert_verifier(wrap(Verifier::new(self.gate.clone(), required))),
+            _ => builder.with_client_cert_verifier(Verifier::new(self.gate.clone(), required)),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = self.options.alpn.clone();
         config.session_storage = Sessions::new(self.gate.clone(), self.screened);
         config.send_tls13_tickets = TICKETS;
+        // RFC 7627: without it, secrets and sessions of TLS 1.2 are not one connection's alone.
+        config.require_ems = true;
         Ok(config)
     }
 }

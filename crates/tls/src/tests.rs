@@ -7,7 +7,7 @@ use certus_pki::{Accept, Issuers, Purpose, Rejection};
 use crate::admit::{Finished, Gate, Unknown};
 use crate::error::{Failed, within};
 use crate::verifier::Notes;
-use crate::{HandshakeError, Lifecycle, Server, ServerOptions, Snapshot};
+use crate::{Action, CutReason, HandshakeError, Lifecycle, Server, ServerOptions, Snapshot};
 
 #[path = "../tests/it/world.rs"]
 mod world;
@@ -93,6 +93,94 @@ async fn the_registry_keeps_nothing_of_what_ended() {
     assert_eq!(one.registry().indexed(), [0; 6], "what was cut is forgotten before it is dropped");
     drop(kept);
     assert_eq!(one.registry().indexed(), [0; 6]);
+}
+
+/// A listener's rules are forgotten with it and with the last of its connections, whichever goes first.
+#[tokio::test]
+async fn the_registry_keeps_nothing_of_listeners_and_dialers_that_are_gone() {
+    let (prod, dial) = (Authority::new("prod"), Dial::new());
+    let trust = bundle("prod", 1, &[&prod], &[]);
+    let one = node(&prod.identity(WEB_1), &trust, &dial);
+    let server = world::server(&one, &["spiffe://prod/*"]);
+    let two = node(&prod.identity(WEB_2), &trust, &dial);
+    let client = client(&two, &[WEB_1]);
+    let (served, dialed) = connect(&server, &client).await;
+    assert_eq!((one.registry().ends(), two.registry().ends()), (1, 1));
+    let admission = served.admission().clone();
+    drop((server, served));
+    assert_eq!(
+        (one.registry().ends(), one.registry().live()),
+        (1, 1),
+        "its connection lives on by its rules"
+    );
+    drop(admission);
+    assert_eq!((one.registry().ends(), one.registry().indexed()), (0, [0; 6]));
+    drop(dialed);
+    assert_eq!((two.registry().ends(), two.registry().indexed()), (1, [0; 6]));
+    drop(client);
+    assert_eq!(two.registry().ends(), 0);
+}
+
+/// A drained connection that ends by itself leaves nothing to cut, nor does one whose listener refused it.
+#[tokio::test(start_paused = true)]
+async fn the_registry_keeps_nothing_of_what_was_drained_or_refused() {
+    let (prod, dial) = (Authority::new("prod"), Dial::new());
+    let trust = bundle("prod", 1, &[&prod], &[]);
+    let one = node(&prod.identity(WEB_1), &trust, &dial);
+    let drain = Action::Drain(Duration::from_secs(30));
+    let lifecycle = Lifecycle { on_rotation: drain, ..Lifecycle::default() };
+    let options = ServerOptions { lifecycle, ..ServerOptions::new(only(&["spiffe://prod/*"])) };
+    let server = Server::new(one.credentials(), options);
+    let client = client(&node(&prod.identity(WEB_2), &trust, &dial), &[WEB_1]);
+    let (kept, finishes) = (connect(&server, &client).await, connect(&server, &client).await);
+    one.publish_identity(prod.identity(WEB_1)).unwrap();
+    finishes.0.admission().draining().cancelled().await;
+    drop(finishes);
+    kept.0.cancelled().cancelled().await;
+    assert_eq!(one.registry().indexed(), [0; 6]);
+    server.set_accept(Accept::only(Vec::new()));
+    assert!(meet(&server, &client).await.0.is_err());
+    assert_eq!(one.registry().indexed(), [0; 6]);
+}
+
+/// Who began a handshake under an identity that was replaced before its end is in time for the rule.
+#[test]
+fn a_rotation_during_a_handshake_is_not_missed() {
+    let (prod, dial) = (Authority::new("prod"), Dial::new());
+    let one = node(&prod.identity(WEB_1), &bundle("prod", 1, &[&prod], &[]), &dial);
+    let lifecycle = Lifecycle { on_rotation: Action::Cut, ..Lifecycle::default() };
+    let rules = (Issuers::Known, lifecycle);
+    let gate =
+        Gate::new(one.credentials(), only(&["spiffe://prod/*"]), Purpose::Client, Unknown::Refused, rules);
+    let chain = prod.chain(WEB_2, &key(), DAY);
+    let finished = || {
+        let own = one.current().identity().cloned();
+        Finished { chain: chain.clone(), resumed: false, own, notes: Notes::default() }
+    };
+    let registered = gate.admit_while(finished(), || {
+        assert_eq!(one.publish_identity(prod.identity(WEB_1)).unwrap(), [], "it is not registered yet");
+    });
+    assert_eq!(registered.ok().unwrap().connection.reason(), Some(&CutReason::OwnReplaced));
+    assert!(gate.admit(finished()).ok().unwrap().connection.reason().is_none());
+    assert_eq!(one.registry().indexed(), [0; 6]);
+}
+
+/// The last moment is the one of the policy in force at the end of the handshake.
+#[test]
+fn a_grace_that_ends_during_a_handshake_is_not_kept() {
+    let (prod, dial) = (Authority::new("prod"), Dial::new());
+    let one = node(&prod.identity(WEB_1), &bundle("prod", 1, &[&prod], &[]), &dial);
+    let accept = || only(&["spiffe://prod/*"]);
+    let rules = (Issuers::Known, Lifecycle::default());
+    let patient = accept().allowing_expired(DAY);
+    let gate = Gate::new(one.credentials(), patient, Purpose::Client, Unknown::Refused, rules);
+    let chain = prod.chain(WEB_2, &key(), DAY);
+    let finished = Finished { chain, resumed: false, own: None, notes: Notes::default() };
+    let registered = gate.admit_while(finished, || drop(gate.set_accept(accept()))).ok().unwrap();
+    assert_eq!(registered.connection.last_moment(), world::START.plus(DAY));
+    dial.advance(DAY);
+    dial.advance(certus_pki::Lifetime::from_secs(1));
+    assert_eq!(one.registry().sweep(dial.now()).len(), 1);
 }
 
 #[tokio::test]

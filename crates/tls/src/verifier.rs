@@ -21,6 +21,8 @@ use crate::{lock, provider};
 pub(crate) struct Notes {
     /// The peer's chain was accepted under this view, by a full handshake.
     pub(crate) verified: Option<(View, Peer)>,
+    /// The peer showed a chain, as nobody does who resumes.
+    pub(crate) asked: bool,
     /// It was refused.
     pub(crate) rejection: Option<Rejection>,
     /// A session of this peer was offered and may be resumed.
@@ -61,6 +63,7 @@ impl Verifier {
     }
 
     fn verify(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> Result<(), Error> {
+        note(|notes| notes.asked = true);
         let chain: Vec<&[u8]> = std::iter::once(leaf).chain(rest).map(AsRef::as_ref).collect();
         let view = self.gate.view();
         match self.gate.judge(&view, &chain) {

@@ -58,13 +58,19 @@ impl Authority {
         self.identity_for(id, DAY)
     }
 
+    /// The identity `spiffe://…` that is not valid yet.
+    pub(crate) fn identity_from(&self, id: &str, not_before: UnixTime) -> Arc<Identity> {
+        let (key, validity) = (key(), Validity { not_before, not_after: not_before.plus(DAY) });
+        Arc::new(Identity::new(&key, self.chain_valid(id, &key, validity)).ok().unwrap())
+    }
+
     pub(crate) fn chain(&self, id: &str, key: &PrivateKey, lifetime: Lifetime) -> Vec<Vec<u8>> {
-        let plan = LeafPlan {
-            identity: id.parse().unwrap(),
-            public_key: key.public_key().clone(),
-            sans: Vec::new(),
-            validity: Validity::starting(START, lifetime),
-        };
+        self.chain_valid(id, key, Validity::starting(START, lifetime))
+    }
+
+    fn chain_valid(&self, id: &str, key: &PrivateKey, validity: Validity) -> Vec<Vec<u8>> {
+        let (identity, public_key) = (id.parse().unwrap(), key.public_key().clone());
+        let plan = LeafPlan { identity, public_key, sans: Vec::new(), validity };
         let leaf = self.issuer.sign_leaf(&plan, serial(), &self.issuer_key).unwrap();
         vec![leaf, self.issuer.certificate().der.clone()]
     }
@@ -166,8 +172,11 @@ pub(crate) async fn connect(
 pub(crate) async fn talk(served: &mut TlsStream<DuplexStream>, dialed: &mut TlsStream<DuplexStream>) {
     let mut word = [0; 4];
     served.write_all(b"ping").await.unwrap();
+    // What was written may still lie in rustls: a write ends when that has it.
+    served.flush().await.unwrap();
     dialed.read_exact(&mut word).await.unwrap();
     dialed.write_all(b"pong").await.unwrap();
+    dialed.flush().await.unwrap();
     served.read_exact(&mut word).await.unwrap();
     assert_eq!(&word, b"pong");
 }
