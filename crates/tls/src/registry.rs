@@ -176,7 +176,7 @@ impl Registry {
                     Some(peer) => accept.check(&peer.peer),
                     None => Ok(()),
                 };
-                let verdict = verdict.and_then(|()| accept.allow().check(&connection.caller()));
+                let verdict = verdict.and_then(|()| accept.allow().check(&connection.strictest_caller()));
                 Some((*id, CutReason::Peer(verdict.err()?)))
             };
             of_end.filter_map(refused).collect()
