@@ -167,8 +167,7 @@ impl Carrier {
             }
             Socket::Tcp(tcp) => {
                 let accepting = Accepting { tcp, metrics: self.means.metrics.clone(), run };
-                let limit = current.get().spec.limits.connections;
-                self.run.tasks.spawn(accepting.run(current.clone(), limit));
+                self.run.tasks.spawn(accepting.run(current.clone()));
             }
         }
         self.listeners.push(Place { current, bound: Some(bound), closing });
@@ -181,7 +180,7 @@ impl Carrier {
         match socket {
             Some(tcp) => {
                 let accepting = Accepting { tcp, metrics: self.means.metrics.clone(), run };
-                self.run.tasks.spawn(accepting.run(current.clone(), crate::spec::CONNECTIONS_MAX));
+                self.run.tasks.spawn(accepting.run(current.clone()));
             }
             None => {
                 self.run.tasks.spawn(current.get().keep_linked(run));
