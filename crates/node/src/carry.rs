@@ -26,7 +26,7 @@ pub mod sniff;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use certus_pki::explain::{Explain, Explanation};
@@ -34,6 +34,7 @@ use certus_pki::{code, defaults};
 use certus_tls::{Admission, Credentials, explain_source};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -114,9 +115,13 @@ impl<E> Current<E> {
 /// One listener or peer at its address.
 struct Place<E> {
     current: Current<E>,
+    /// Those that it was before, as long as connections of theirs live.
+    earlier: Vec<Weak<E>>,
     bound: Option<SocketAddr>,
-    /// Ends accepting here alone.
-    closing: CancellationToken,
+    /// Ends accepting, and then connections, here alone.
+    run: Run,
+    /// Accepts, or keeps a link up.
+    serving: JoinHandle<()>,
 }
 
 /// Listeners and peers at work.

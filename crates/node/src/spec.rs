@@ -126,7 +126,7 @@ impl MaterialSpec {
 }
 
 /// TLS as one listener or peer speaks it: the node's settings with its own on top, field by field.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSpec {
     /// Certificates and roots in the place of the node's own.
     pub material: MaterialSpec,
@@ -202,7 +202,7 @@ pub struct ProxyProtocol {
 }
 
 /// Where a node accepts, whom, and for which service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSpec {
     /// Its name in logs and metrics.
     pub name: String,
@@ -275,7 +275,7 @@ impl fmt::Display for PeerId {
 }
 
 /// A listener of another node, and the local port that leads there.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PeerSpec {
     /// Its name in logs and metrics.
     pub name: String,
@@ -304,6 +304,15 @@ pub struct PeerSpec {
     pub http_proxy: Option<Zeroizing<String>>,
     /// The path of a WebSocket.
     pub path: String,
+}
+
+impl fmt::Debug for PeerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The proxy's URL may hold a secret, and the rest is known by the name.
+        let mut shown = f.debug_struct("PeerSpec");
+        shown.field("name", &self.name).field("id", &self.id).field("transport", &self.transport);
+        shown.field("address", &self.address).field("listen", &self.listen).finish_non_exhaustive()
+    }
 }
 
 impl PeerSpec {

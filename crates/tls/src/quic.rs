@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use certus_pki::defaults;
+use certus_pki::{Rejection, defaults};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connecting, Connection, Endpoint, Incoming, ServerConfig, TransportConfig, VarInt,
@@ -299,11 +299,20 @@ const REFUSED: VarInt = VarInt::from_u32(0x403);
 
 /// Why a QUIC handshake failed: what we noted of the peer, or else what QUIC says.
 fn of_quic(error: &quinn::ConnectionError, slot: &Slot) -> HandshakeError {
-    match lock(slot).rejection.take() {
-        Some(rejection) => HandshakeError::Rejected(rejection),
-        None => explain_quic_close(error).unwrap_or_else(|| quic_words(error)),
+    match (lock(slot).rejection.take(), error) {
+        (Some(rejection), _) => HandshakeError::Rejected(rejection),
+        // Asked by rustls itself, before there is anything to verify.
+        (None, quinn::ConnectionError::TransportError(ours))
+            if ours.code == quinn::TransportErrorCode::crypto(NO_CERTIFICATE) =>
+        {
+            HandshakeError::Rejected(Rejection::NoCertificate)
+        }
+        (None, error) => explain_quic_close(error).unwrap_or_else(|| quic_words(error)),
     }
 }
+
+/// RFC 8446 6.2: certificate_required.
+const NO_CERTIFICATE: u8 = 116;
 
 /// What the end of a QUIC connection means, where the peer's refusal or silence is its cause: a client
 /// is judged after its handshake ended.

@@ -73,7 +73,8 @@ impl Dialer {
                 (Wire::Ws(Box::new(socket)), exporter, admission)
             }
             Transport::H2 => {
-                let (dialed, stream, counted) = self.h2.open(|| self.dial_h2()).await?;
+                let (dialed, stream, counted) =
+                    self.h2.open(|| self.dial_h2()).await.map_err(|why| self.late(why))?;
                 (Wire::H2(stream, Some(counted)), dialed.exporter, dialed.admission)
             }
             Transport::Quic => {

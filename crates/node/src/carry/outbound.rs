@@ -8,7 +8,7 @@ use std::time::Duration;
 use certus_pki::code;
 use certus_pki::explain::{Explain, Explanation};
 use certus_tls::{Admission, explain_source};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use super::dial::Dialer;
 use super::pump::{Broken, Carried, carry};
 use super::quic::explain_lost;
 use super::seats::Seat;
-use super::wire::Wire;
+use super::wire::{Outer, Wire};
 use super::{GOODBYE, Run};
 use crate::clock::jitter;
 use crate::e2e::E2eError;
@@ -172,10 +172,18 @@ where
         }
         ended = carry(&mut wire, &mut plain, inbound, &mut carried) => Some(ended),
     };
-    let wire = wire.0.unsplit(wire.1);
+    let mut wire = wire.0.unsplit(wire.1);
     let outcome = match (admission.cut(), ended) {
         (Some(cut), _) => Err(cut.explain()),
-        (None, Some(Err(broken))) => Err(explain(&broken)),
+        (None, Some(Err(Broken::Wire(error)))) => match (explain_wire(&error), &mut wire) {
+            (Some(why), _) => Err(why),
+            (None, Wire::Tcp(outer)) => Err(last_word(outer).await.unwrap_or_else(|| broken_wire(&error))),
+            (None, _) => Err(broken_wire(&error)),
+        },
+        (None, Some(Err(Broken::Plain(error)))) => {
+            Err(Explanation::new(code::BACKEND, "the plain side of the connection broke")
+                .fact("the system says", error))
+        }
         (None, Some(Ok(())) | None) => Ok("both ends are done"),
     };
     if let Err(why) = &outcome {
@@ -185,17 +193,27 @@ where
     (carried, outcome)
 }
 
-fn explain(broken: &Broken) -> Explanation {
-    use certus_pki::code::{BACKEND, PEER_UNREACHABLE};
-    let new =
-        |code, message, error: &io::Error| Explanation::new(code, message).fact("the system says", error);
-    match broken {
-        Broken::Wire(error) => match explain_wire(error) {
-            Some(why) => why,
-            None => new(PEER_UNREACHABLE, "the connection to the peer broke", error),
-        },
-        Broken::Plain(error) => new(BACKEND, "the plain side of the connection broke", error),
-    }
+fn broken_wire(error: &io::Error) -> Explanation {
+    Explanation::new(code::PEER_UNREACHABLE, "the connection to the peer broke")
+        .fact("the system says", error)
+}
+
+/// What the other end said before it hung up on somebody who was still sending: in TLS 1.3 its refusal
+/// of our certificate comes so, and a write that fails says nothing of it.
+async fn last_word(outer: &mut Outer) -> Option<Explanation> {
+    let mut ignored = [0; 1 << 10];
+    let reading = async {
+        // A refusal is the first that a peer says; who said this much has not refused.
+        for _ in 0..4 {
+            match outer.read(&mut ignored).await {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => return explain_wire(&error),
+            }
+        }
+        None
+    };
+    tokio::time::timeout(GOODBYE, reading).await.ok().flatten()
 }
 
 /// What an error of a stream means, where the peer, a policy or a protocol is its cause.

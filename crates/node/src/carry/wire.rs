@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use certus_pki::code;
 use certus_pki::explain::Explanation;
-use certus_tls::{TlsStream, explain_source};
+use certus_tls::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -143,62 +143,4 @@ macro_rules! streams {
 pub(super) use streams;
 
 streams!(Wire { Tcp, H2, Ws, Quic, Sealed });
-
-impl AsyncRead for Outer {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Outer::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
-            Outer::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Outer {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Outer::Tls(tls) => {
-                let polled = Pin::new(&mut *tls).poll_write(cx, buf);
-                polled.map_err(|error| last_word(tls, cx).unwrap_or(error))
-            }
-            Outer::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Outer::Tls(tls) => {
-                let polled = Pin::new(&mut *tls).poll_flush(cx);
-                polled.map_err(|error| last_word(tls, cx).unwrap_or(error))
-            }
-            Outer::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Outer::Tls(tls) => {
-                let polled = Pin::new(&mut *tls).poll_shutdown(cx);
-                polled.map_err(|error| last_word(tls, cx).unwrap_or(error))
-            }
-            Outer::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-        }
-    }
-}
-
-/// What the other end said before it hung up on somebody who was still sending: in TLS 1.3 its refusal
-/// of our certificate comes so, and the write that fails says nothing of it.
-fn last_word(tls: &mut TlsStream<Peeked<TcpStream>>, cx: &mut Context<'_>) -> Option<io::Error> {
-    let mut ignored = [0; 1 << 10];
-    for _ in 0..LAST_WORDS_MAX {
-        let mut ignored = ReadBuf::new(&mut ignored);
-        match Pin::new(&mut *tls).poll_read(cx, &mut ignored) {
-            Poll::Ready(Ok(())) if !ignored.filled().is_empty() => {}
-            Poll::Ready(Err(error)) => return explain_source(&error).is_some().then_some(error),
-            Poll::Ready(Ok(())) | Poll::Pending => return None,
-        }
-    }
-    None
-}
-
-/// A refusal is the first that a peer says; who said this much has not refused.
-const LAST_WORDS_MAX: usize = 4;
+streams!(Outer { Tls, Plain });

@@ -2,10 +2,14 @@
 
 mod authority;
 mod manager;
+mod world;
 
 mod admin;
 mod api;
 mod carry;
+mod carry_bytes;
+mod carry_cuts;
+mod carry_refusals;
 mod files;
 mod life;
 mod sources;

@@ -38,7 +38,7 @@ pub(in crate::carry) struct Dialed {
     /// What the other end takes, as far as we were made to wait.
     streams_max: Arc<AtomicUsize>,
     /// Closes it with its last user.
-    _users: Arc<DropGuard>,
+    users: Arc<DropGuard>,
 }
 
 impl Dialed {
@@ -56,7 +56,7 @@ impl Dialed {
             watched.admission().end();
         });
         let streams_max = Arc::new(AtomicUsize::new(STREAMS_MAX as usize));
-        Dialed { connection, e2e, streams: Arc::default(), streams_max, _users: users }
+        Dialed { connection, e2e, streams: Arc::default(), streams_max, users }
     }
 
     fn gone(&self, error: &ConnectionError) -> Explanation {
@@ -102,6 +102,7 @@ impl Shared for Dialed {
             Err(error) => return Opened::Gone(self.gone(&error)),
         };
         let mut stream = QuicStream::new(send, receive, None);
+        stream.user = Some(self.users.clone());
         let mut answer = [0; 2];
         let ask = [if self.e2e { SEALED } else { PLAIN }];
         let answered = async {

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::DropGuard;
 
 use crate::carry::pool::Counted;
 
@@ -19,11 +21,13 @@ pub(crate) struct QuicStream {
     is_shut: bool,
     /// Its connection counts it.
     pub(in crate::carry) counted: Option<Counted>,
+    /// Its connection lives as long as it does.
+    pub(super) user: Option<Arc<DropGuard>>,
 }
 
 impl QuicStream {
     pub(super) fn new(send: SendStream, receive: RecvStream, counted: Option<Counted>) -> QuicStream {
-        QuicStream { send, receive, is_shut: false, counted }
+        QuicStream { send, receive, is_shut: false, counted, user: None }
     }
 
     /// Ends both directions so that nobody takes them for complete.
