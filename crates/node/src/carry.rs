@@ -7,12 +7,17 @@
 mod accept;
 mod backend;
 mod dial;
+mod enter;
 mod failures;
+mod h2;
 mod inbound;
 mod outbound;
+mod pool;
 mod pump;
 mod quic;
 mod reload;
+mod seats;
+mod told;
 mod wallet;
 mod wire;
 
@@ -21,14 +26,15 @@ pub mod sniff;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{code, defaults};
-use certus_tls::{Admission, Credentials};
+use certus_tls::{Admission, Credentials, explain_source};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -109,9 +115,13 @@ impl<E> Current<E> {
 /// One listener or peer at its address.
 struct Place<E> {
     current: Current<E>,
+    /// Those that it was before, as long as connections of theirs live.
+    earlier: Vec<Weak<E>>,
     bound: Option<SocketAddr>,
-    /// Ends accepting here alone.
-    closing: CancellationToken,
+    /// Ends accepting, and then connections, here alone.
+    run: Run,
+    /// Accepts, or keeps a link up.
+    serving: JoinHandle<()>,
 }
 
 /// Listeners and peers at work.
@@ -202,16 +212,18 @@ impl Drop for Carrier {
     }
 }
 
-/// Holds a stream that carries nothing: a link. Ends with the other end, a cut, or the node.
-async fn hold(mut wire: Wire, admission: &Admission, run: &Run) {
+/// Holds a stream that carries nothing: a link. Ends with the other end, a cut, or the node; says why it
+/// broke, if it did.
+async fn hold(mut wire: Wire, admission: &Admission, run: &Run) -> Option<Explanation> {
     let (cut, draining) = (admission.cancelled(), admission.draining());
     let mut ignored = [0; 512];
     loop {
         let read = tokio::select! {
             biased;
             () = cut.cancelled() => {
-                let why = admission.cut().map(|cut| cut.explain().message).unwrap_or_default();
-                return wire.abort(&why).await;
+                let why = admission.cut().map(|cut| cut.explain())?;
+                wire.abort(&why).await;
+                return Some(why);
             }
             () = run.ending.cancelled() => break,
             () = run.closing.cancelled() => break,
@@ -222,14 +234,24 @@ async fn hold(mut wire: Wire, admission: &Admission, run: &Run) {
             Ok(0) => break,
             Ok(_) => {}
             Err(error) => {
-                if let Some(why) = outbound::explain_wire(&error) {
-                    tracing::info!(code = %why.code, %why, "a link broke");
-                }
-                return;
+                return Some(outbound::explain_wire(&error).unwrap_or_else(|| {
+                    Explanation::new(code::PEER_UNREACHABLE, "the link broke").fact("the system says", error)
+                }));
             }
         }
     }
     let _ = tokio::time::timeout(GOODBYE, tokio::io::AsyncWriteExt::shutdown(&mut wire)).await;
+    None
+}
+
+/// What is said where this node ends before a connection was carried.
+fn ends() -> Explanation {
+    Explanation::new(code::UNAVAILABLE, "this node ends")
+}
+
+/// What made a protocol fail: the refusal or the cut below it, if there is one, else what it says itself.
+fn cause<E: std::error::Error + Explain + 'static>(error: &E) -> Explanation {
+    explain_source(error).unwrap_or_else(|| error.explain())
 }
 
 async fn bind(name: &str, address: &str) -> Result<(TcpListener, SocketAddr), CarryError> {

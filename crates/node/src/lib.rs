@@ -50,5 +50,5 @@ pub use node::{Node, StartError};
 pub use renew::RenewError;
 pub use spec::{
     AgentOptions, Backend, E2e, Limits, ListenerSpec, MaterialSpec, Mtls, NodeOptions, PeerId, PeerSpec, Pem,
-    ProxyProtocol, ProxyUrl, TlsSpec, Transport, WS_PATH,
+    ProxyProtocol, TlsSpec, Transport, WS_PATH,
 };

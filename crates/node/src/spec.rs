@@ -274,18 +274,8 @@ impl fmt::Display for PeerId {
     }
 }
 
-/// The address of an HTTP proxy, which may hold a secret: it has no `Debug` of its own (I7).
-#[derive(Clone, PartialEq, Eq)]
-pub struct ProxyUrl(pub Zeroizing<String>);
-
-impl fmt::Debug for ProxyUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProxyUrl")
-    }
-}
-
 /// A listener of another node, and the local port that leads there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PeerSpec {
     /// Its name in logs and metrics.
     pub name: String,
@@ -311,9 +301,18 @@ pub struct PeerSpec {
     /// where no SPIFFE id tells.
     pub server_name: Option<San>,
     /// The HTTP proxy on the way, `http://[USER:SECRET@]HOST:PORT`; ws only.
-    pub http_proxy: Option<ProxyUrl>,
+    pub http_proxy: Option<Zeroizing<String>>,
     /// The path of a WebSocket.
     pub path: String,
+}
+
+impl fmt::Debug for PeerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The proxy's URL may hold a secret, and the rest is known by the name.
+        let mut shown = f.debug_struct("PeerSpec");
+        shown.field("name", &self.name).field("id", &self.id).field("transport", &self.transport);
+        shown.field("address", &self.address).field("listen", &self.listen).finish_non_exhaustive()
+    }
 }
 
 impl PeerSpec {

@@ -1,6 +1,6 @@
 //! One live connection: who is at its other end, and what has become of it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use certus_pki::{AgentId, AgentProof, Caller, Epoch, Purpose, Rejection, UnixTime, Verdict};
@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     pub(crate) let_in: bool,
     plaintext: bool,
     agent: Mutex<AgentProof>,
+    /// Whether a stream without an end-to-end layer ran on it.
+    bare: AtomicBool,
     pub(crate) epoch: Epoch,
     pub(crate) purpose: Purpose,
     pub(crate) end: EndId,
@@ -68,6 +70,7 @@ impl Connection {
             let_in,
             plaintext,
             agent: Mutex::new(if plaintext { AgentProof::Absent } else { AgentProof::Awaited }),
+            bare: AtomicBool::new(false),
             epoch,
             purpose,
             end,
@@ -113,6 +116,15 @@ impl Connection {
     pub(crate) fn caller(&self) -> Caller<'_> {
         let mut caller = Caller::known(self.peer.as_ref().map(|peer| &peer.peer), *lock(&self.agent));
         caller.plaintext = self.plaintext;
+        caller
+    }
+
+    /// The same, of those of its streams that can say least.
+    pub(crate) fn strictest_caller(&self) -> Caller<'_> {
+        let mut caller = self.caller();
+        if caller.agent == AgentProof::Awaited && self.bare.load(Ordering::Relaxed) {
+            caller.agent = AgentProof::Absent;
+        }
         caller
     }
 
@@ -219,9 +231,20 @@ impl Admission {
         self.connection().plaintext
     }
 
-    /// Whether it is neither cut nor draining, and its peer still accepted: fit for another stream.
+    /// Whether it is neither cut nor draining, its peer still accepted, and our certificate in it the one
+    /// in force: fit for another stream.
     pub fn is_usable(&self) -> bool {
-        !self.connection().draining.is_cancelled() && self.recheck().is_ok()
+        let connection = self.connection();
+        if connection.draining.is_cancelled() || self.recheck().is_err() {
+            return false;
+        }
+        // A stream on an older certificate would be cut when that ends.
+        match (&self.gate, &connection.own) {
+            (Some(gate), Some(own)) => {
+                gate.view().snapshot.identity().is_none_or(|current| Arc::ptr_eq(current, own))
+            }
+            _ => true,
+        }
     }
 
     /// Whether both are of the same connection.
@@ -282,6 +305,22 @@ impl Admission {
     /// The policy wants to know which agent it is.
     pub fn without_agent(&self) -> Result<(), Rejection> {
         self.settle(AgentProof::Absent)
+    }
+
+    /// Asks the policy about one stream of many, on which no end-to-end layer runs; others of this
+    /// connection may have one.
+    ///
+    /// # Errors
+    /// The policy does not accept the peer, or wants to know which agent it is.
+    pub fn check_bare_stream(&self) -> Result<(), Rejection> {
+        // Noted first: a policy that changes from here on is asked about it too.
+        self.connection().bare.store(true, Ordering::Relaxed);
+        self.recheck()?;
+        let Some(gate) = &self.gate else { return Ok(()) };
+        if self.connection().let_in {
+            return Ok(());
+        }
+        gate.view().accept.allow().check(&self.connection().strictest_caller())
     }
 
     fn settle(&self, proof: AgentProof) -> Result<(), Rejection> {

@@ -50,6 +50,9 @@ impl Snapshot {
             return Err(NotPublished::NoRoots);
         }
         let Some(identity) = &self.identity else { return Ok(()) };
+        if identity.is_foreign() {
+            return self.check_times(now);
+        }
         let usage = identity.id().filter(|id| id.cluster == *cluster).map(|id| Usage::of_role(id.role));
         let usage = usage.unwrap_or(Usage::ANY);
         let sides = [(usage.client, Purpose::Client), (usage.server, Purpose::Server)];
@@ -59,7 +62,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Without a cluster, who trusts this identity is the peers' affair; that its time has come and has
+    /// Who trusts an identity of another authority, or without a cluster, is the peers' affair; that its time has come and has
     /// not ended is not.
     fn check_times(&self, now: UnixTime) -> Result<(), NotPublished> {
         let Some(leaf) = self.identity.as_ref().map(|identity| identity.leaf()) else { return Ok(()) };

@@ -17,6 +17,8 @@ pub struct Identity {
     leaf: Certificate,
     id: Option<SpiffeId>,
     cert: Option<CertId>,
+    /// Whether it may be of another authority than those that are trusted here.
+    foreign: bool,
 }
 
 impl Identity {
@@ -28,7 +30,7 @@ impl Identity {
     pub fn new(key: &PrivateKey, chain: Vec<Vec<u8>>) -> Result<Identity, BadIdentity> {
         let identity = Identity::of_any_authority(key, chain)?;
         identity.leaf.identity().map_err(BadIdentity::NoIdentity)?;
-        Ok(identity)
+        Ok(Identity { foreign: false, ..identity })
     }
 
     /// The same for a certificate of any authority, which may have names of other kinds only.
@@ -57,7 +59,7 @@ impl Identity {
         let document = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(&document[..]));
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&document)
             .map_err(|_| BadIdentity::Key(BadKey::Unreadable))?;
-        Ok(Identity { key, chain, leaf, id, cert })
+        Ok(Identity { key, chain, leaf, id, cert, foreign: true })
     }
 
     /// Its SPIFFE id; always there in a cluster.
@@ -68,6 +70,10 @@ impl Identity {
     /// Which certificate it is, if its issuer stands in its chain.
     pub fn cert_id(&self) -> Option<CertId> {
         self.cert
+    }
+
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// Its certificate.

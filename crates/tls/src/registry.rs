@@ -204,7 +204,7 @@ impl Registry {
                     Some(peer) => accept.check(&peer.peer),
                     None => Ok(()),
                 };
-                let verdict = verdict.and_then(|()| accept.allow().check(&connection.caller()));
+                let verdict = verdict.and_then(|()| accept.allow().check(&connection.strictest_caller()));
                 doomed.extend(verdict.err().map(|rejection| (connection.id, CutReason::Peer(rejection))));
             }
             let Some(rules) = inner.rules.get_mut(&end) else { return Vec::new() };

@@ -1,8 +1,7 @@
 //! `listeners:` and `peers:`: where a node accepts, whom it dials, and what does not go together.
 
 use certus_node::{
-    Backend, E2e, Limits, ListenerSpec, Mtls, PeerId, PeerSpec, ProxyProtocol, ProxyUrl, TlsSpec, Transport,
-    WS_PATH,
+    Backend, E2e, Limits, ListenerSpec, Mtls, PeerId, PeerSpec, ProxyProtocol, TlsSpec, Transport, WS_PATH,
 };
 use certus_pki::{AgentId, Allow, Explanation};
 use serde_saphyr::Spanned;
@@ -86,11 +85,7 @@ impl Reader<'_> {
             e2e: self.e2e(peer.e2e.as_ref())?,
             intermediary: self.flag_or_not("intermediary", peer.intermediary.as_ref())?,
             server_name: peer.server_name.as_ref().map(|raw| self.parsed("server_name", raw)).transpose()?,
-            http_proxy: peer
-                .http_proxy
-                .as_ref()
-                .map(|raw| self.http_proxy(raw, transport).map(ProxyUrl))
-                .transpose()?,
+            http_proxy: peer.http_proxy.as_ref().map(|raw| self.http_proxy(raw, transport)).transpose()?,
             path: self.ws_path(peer.path.as_ref(), transport)?,
         };
         self.plaintext_fits(peer.plaintext.as_ref(), spec.plaintext, peer.tls.is_some(), transport)?;

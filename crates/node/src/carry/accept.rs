@@ -9,8 +9,8 @@ use certus_pki::code;
 use certus_pki::explain::Explanation;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
+use super::seats::{Seat, Seats};
 use super::{Current, Run};
 use crate::api::tune;
 use crate::metrics::Metrics;
@@ -23,8 +23,20 @@ pub(super) trait End: Send + Sync + 'static {
     /// Its name in logs.
     fn name(&self) -> &str;
 
+    /// How many connections there may be at once.
+    fn connections_max(&self) -> usize;
+
+    /// A connection was turned away.
+    fn refused(&self, from: SocketAddr, why: Explanation);
+
     /// Carries one connection until it ends, or until the run ends.
-    fn carry(self: Arc<Self>, tcp: TcpStream, from: SocketAddr, run: Run) -> impl Future<Output = ()> + Send;
+    fn carry(
+        self: Arc<Self>,
+        tcp: TcpStream,
+        from: SocketAddr,
+        seat: Seat,
+        run: Run,
+    ) -> impl Future<Output = ()> + Send;
 }
 
 /// One bound address.
@@ -35,10 +47,10 @@ pub(super) struct Accepting {
 }
 
 impl Accepting {
-    /// Accepts until closing, `limit` connections at once. Each connection is carried by a task of its
-    /// own, so that a slow handshake holds up nobody.
-    pub(super) async fn run<E: End>(self, current: Current<E>, limit: usize) {
-        let places = Arc::new(Semaphore::new(limit));
+    /// Accepts until closing. Each connection is carried by a task of its own, so that a slow handshake
+    /// holds up nobody.
+    pub(super) async fn run<E: End>(self, current: Current<E>) {
+        let seats = Seats::new();
         loop {
             let accepted = tokio::select! {
                 () = self.run.closing.cancelled() => return,
@@ -52,16 +64,15 @@ impl Accepting {
                     continue;
                 }
             };
-            let Ok(place) = places.clone().try_acquire_owned() else {
-                let why = too_many(limit);
-                tracing::warn!(name = end.name(), %from, code = %why.code, %why, "refused a connection");
+            let limit = end.connections_max();
+            let Some(seat) = seats.take(limit) else {
+                end.refused(from, too_many(limit));
                 continue;
             };
             let run = self.run.clone();
             self.run.tasks.spawn(async move {
                 tune(&tcp);
-                end.carry(tcp, from, run).await;
-                drop(place);
+                end.carry(tcp, from, seat, run).await;
             });
         }
     }

@@ -7,20 +7,23 @@ use std::time::Duration;
 
 use certus_pki::code;
 use certus_pki::explain::{Explain, Explanation};
-use certus_tls::quic::explain_quic_close;
 use certus_tls::{Admission, explain_source};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::End;
 use super::dial::Dialer;
 use super::pump::{Broken, Carried, carry};
-use super::wire::Wire;
+use super::quic::explain_lost;
+use super::seats::Seat;
+use super::wire::{Outer, Wire};
 use super::{GOODBYE, Run};
 use crate::clock::jitter;
 use crate::e2e::E2eError;
 use crate::metrics::Side;
+use crate::spec::CONNECTIONS_MAX;
 use crate::transports::ws::WsClosed;
 
 pub(super) struct Outbound {
@@ -28,10 +31,10 @@ pub(super) struct Outbound {
 }
 
 impl Outbound {
-    fn failed(&self, from: &str, why: Explanation) {
+    fn failed(&self, why: Explanation) {
         let spec = &self.dialer.spec;
-        let (name, transport) = (&spec.name, spec.transport.as_str());
-        self.dialer.means.failures.record(Side::Client, name, transport, from, &spec.id.to_string(), why);
+        let (name, transport, peer) = (&spec.name, spec.transport.as_str(), spec.id.to_string());
+        self.dialer.means.failures.record(Side::Client, name, transport, &spec.address, &peer, why);
     }
 
     /// Keeps one connection to the peer up: for peers that are linked and not carried to.
@@ -43,19 +46,25 @@ impl Outbound {
                 () = run.closing.cancelled() => return,
                 opened = self.dialer.open() => opened,
             };
+            let began = Instant::now();
             match opened {
                 Ok((wire, admission)) => {
-                    pause = LINK_PAUSE_FIRST;
                     tracing::info!(name, peer = %self.dialer.spec.id, "linked to a peer");
                     self.dialer.means.metrics.linked(name, true);
-                    super::hold(wire, &admission, &run).await;
+                    let broken = super::hold(wire, &admission, &run).await;
                     self.dialer.means.metrics.linked(name, false);
-                    if run.closing.is_cancelled() {
-                        return;
+                    if let Some(why) = broken {
+                        self.broke(why);
                     }
-                    tracing::info!(name, "a link ended; linking again");
                 }
-                Err(why) => self.failed(&self.dialer.spec.address, why),
+                Err(why) => self.failed(why),
+            }
+            if run.closing.is_cancelled() {
+                return;
+            }
+            // One that was refused at once is no link.
+            if began.elapsed() > LINK_HELD {
+                pause = LINK_PAUSE_FIRST;
             }
             let jittered = pause.mul_f64(0.5 + f64::from(jitter()) / 2_000.0);
             tokio::select! {
@@ -65,19 +74,42 @@ impl Outbound {
             pause = (pause * 2).min(LINK_PAUSE_MAX);
         }
     }
+
+    /// A connection that stood is no more.
+    fn broke(&self, why: Explanation) {
+        if why.code == code::PEER_REJECTED_US {
+            // In TLS 1.3 it only seemed to stand.
+            self.dialer.means.metrics.late_refusal();
+            return self.failed(why);
+        }
+        let spec = &self.dialer.spec;
+        tracing::info!(name = spec.name, peer = %spec.id, code = %why.code, %why, "a connection broke");
+    }
 }
 
 /// Most links break because the other end restarts.
 const LINK_PAUSE_FIRST: Duration = Duration::from_millis(500);
 /// A peer that is back is linked within a minute.
 const LINK_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Longer than any refusal takes.
+const LINK_HELD: Duration = Duration::from_secs(10);
 
 impl End for Outbound {
     fn name(&self) -> &str {
         &self.dialer.spec.name
     }
 
-    async fn carry(self: Arc<Self>, plain: TcpStream, from: SocketAddr, run: Run) {
+    fn connections_max(&self) -> usize {
+        CONNECTIONS_MAX
+    }
+
+    fn refused(&self, _from: SocketAddr, why: Explanation) {
+        self.failed(why);
+    }
+
+    async fn carry(self: Arc<Self>, plain: TcpStream, from: SocketAddr, seat: Seat, run: Run) {
+        // Whoever reaches this port is one of us.
+        seat.settle();
         let (name, peer) = (self.dialer.spec.name.as_str(), &self.dialer.spec.id);
         let outcome = tokio::select! {
             () = run.ending.cancelled() => return,
@@ -86,21 +118,17 @@ impl End for Outbound {
         let (wire, admission) = match outcome {
             Ok(opened) => opened,
             Err(why) => {
-                self.failed(&self.dialer.spec.address, why);
-                plain.reset();
-                return;
+                self.failed(why);
+                return plain.reset();
             }
         };
         let (carried, ended) = carry_until(wire, plain, false, &admission, &run.ending).await;
         let (towards, back) = (carried.towards, carried.back);
         match ended {
             Ok(how) => tracing::info!(name, %from, %peer, towards, back, how, "a connection ended"),
-            Err(why) if why.code == code::PEER_REJECTED_US => {
-                self.dialer.means.metrics.late_refusal();
-                self.failed(&self.dialer.spec.address, why);
-            }
             Err(why) => {
-                tracing::info!(name, %from, %peer, towards, back, code = %why.code, %why, "a connection broke");
+                tracing::debug!(name, %from, towards, back, "so much went through");
+                self.broke(why);
             }
         }
     }
@@ -144,30 +172,48 @@ where
         }
         ended = carry(&mut wire, &mut plain, inbound, &mut carried) => Some(ended),
     };
-    let wire = wire.0.unsplit(wire.1);
+    let mut wire = wire.0.unsplit(wire.1);
     let outcome = match (admission.cut(), ended) {
         (Some(cut), _) => Err(cut.explain()),
-        (None, Some(Err(broken))) => Err(explain(&broken)),
+        (None, Some(Err(Broken::Wire(error)))) => match (explain_wire(&error), &mut wire) {
+            (Some(why), _) => Err(why),
+            (None, Wire::Tcp(outer)) => Err(last_word(outer).await.unwrap_or_else(|| broken_wire(&error))),
+            (None, _) => Err(broken_wire(&error)),
+        },
+        (None, Some(Err(Broken::Plain(error)))) => {
+            Err(Explanation::new(code::BACKEND, "the plain side of the connection broke")
+                .fact("the system says", error))
+        }
         (None, Some(Ok(())) | None) => Ok("both ends are done"),
     };
     if let Err(why) = &outcome {
         plain.0.unsplit(plain.1).reset();
-        wire.abort(&why.message).await;
+        wire.abort(why).await;
     }
     (carried, outcome)
 }
 
-fn explain(broken: &Broken) -> Explanation {
-    use certus_pki::code::{BACKEND, PEER_UNREACHABLE};
-    let new =
-        |code, message, error: &io::Error| Explanation::new(code, message).fact("the system says", error);
-    match broken {
-        Broken::Wire(error) => match explain_wire(error) {
-            Some(why) => why,
-            None => new(PEER_UNREACHABLE, "the connection to the peer broke", error),
-        },
-        Broken::Plain(error) => new(BACKEND, "the plain side of the connection broke", error),
-    }
+fn broken_wire(error: &io::Error) -> Explanation {
+    Explanation::new(code::PEER_UNREACHABLE, "the connection to the peer broke")
+        .fact("the system says", error)
+}
+
+/// What the other end said before it hung up on somebody who was still sending: in TLS 1.3 its refusal
+/// of our certificate comes so, and a write that fails says nothing of it.
+async fn last_word(outer: &mut Outer) -> Option<Explanation> {
+    let mut ignored = [0; 1 << 10];
+    let reading = async {
+        // A refusal is the first that a peer says; who said this much has not refused.
+        for _ in 0..4 {
+            match outer.read(&mut ignored).await {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => return explain_wire(&error),
+            }
+        }
+        None
+    };
+    tokio::time::timeout(GOODBYE, reading).await.ok().flatten()
 }
 
 /// What an error of a stream means, where the peer, a policy or a protocol is its cause.
@@ -184,8 +230,8 @@ pub(super) fn explain_wire(error: &io::Error) -> Option<Explanation> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|inner| inner as _);
     while let Some(error) = next {
         let lost = error.downcast_ref::<quinn::ConnectionError>();
-        if let Some(why) = lost.and_then(explain_quic_close) {
-            return Some(why.explain());
+        if let Some(why) = lost.and_then(explain_lost) {
+            return Some(why);
         }
         next = error.source();
     }

@@ -1,18 +1,20 @@
 //! Listeners and peers come, change and go while the node runs, and no connection notices that need not.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use certus_pki::defaults;
 use certus_pki::explain::Explanation;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use super::accept::Accepting;
 use super::dial::Dialer;
 use super::inbound::{self, Inbound};
 use super::outbound::Outbound;
 use super::{Carrier, CarryError, Current, Means, Place, Run, bind, quic};
-use crate::spec::{ListenerSpec, PeerSpec, Transport};
+use crate::clock::duration;
+use crate::spec::{ListenerSpec, MaterialSpec, PeerSpec, Transport};
 
 /// A socket that is bound and not served yet.
 enum Socket {
@@ -80,9 +82,18 @@ pub struct Reloaded {
     pub cut: usize,
 }
 
+/// What becomes of a place that stays.
+struct Next<E> {
+    /// Which of the places.
+    place: usize,
+    /// What it is from now on, if that is something else.
+    end: Option<Arc<E>>,
+}
+
 impl Carrier {
     /// Goes over to other listeners and peers: what is the same stays, at every address that stays only
-    /// new connections meet what changed, and live ones meet the new policy by their rules.
+    /// new connections meet what changed, and live ones meet the new policy by their rules. Connections of
+    /// what goes are given [`defaults::DRAIN`] to end.
     ///
     /// # Errors
     /// A new address cannot be bound, or credentials cannot be used; then nothing changed.
@@ -91,120 +102,192 @@ impl Carrier {
         listeners: Vec<ListenerSpec>,
         peers: Vec<PeerSpec>,
     ) -> Result<Reloaded, CarryError> {
-        let mut done = Reloaded::default();
+        let materials = listeners.iter().map(|spec| &spec.tls.material);
+        let materials = materials.chain(peers.iter().map(|spec| &spec.tls.material)).cloned();
+        let materials: Vec<MaterialSpec> = materials.collect();
         // First everything that can fail.
-        let (mut new_listeners, mut next_inbound) = (Vec::new(), Vec::new());
-        for spec in listeners {
-            let same = |place: &&Place<Inbound>| {
-                let known = place.current.get();
-                known.spec.address == spec.address
-                    && (known.spec.transport == Transport::Quic) == (spec.transport == Transport::Quic)
-            };
-            match self.listeners.iter().find(same) {
-                Some(place) if place.current.get().spec == spec => {
-                    next_inbound.push((place.current.clone(), None));
-                }
-                Some(place) => {
-                    let inbound = inbound_of(&self.means, spec).await?;
-                    next_inbound.push((place.current.clone(), Some(inbound)));
-                }
-                None => new_listeners.push(open_listener(&self.means, spec).await?),
+        let (next_inbound, new_listeners) = self.next_listeners(listeners).await?;
+        let (next_outbound, new_peers) = self.next_peers(peers).await?;
+        // From here on nothing does.
+        let mut done = Reloaded { added: new_listeners.len() + new_peers.len(), ..Reloaded::default() };
+        for next in &next_inbound {
+            let Some(end) = &next.end else { continue };
+            done.changed += 1;
+            let accept = inbound::accept_of(&end.spec);
+            let cut = |before: &Inbound| before.server.set_accept(accept.clone()).len();
+            done.cut += self.listeners[next.place].becomes(end.clone(), cut);
+        }
+        for next in &next_outbound {
+            let Some(end) = &next.end else { continue };
+            done.changed += 1;
+            let place = &mut self.peers[next.place];
+            done.cut += place.becomes(end.clone(), |before| before.dialer.set_accept(&end.dialer.spec));
+            if end.dialer.spec.listen.is_none() {
+                // The link is made anew.
+                place.run.closing.cancel();
+                place.run = self.run.of_place();
+                place.serving = self.run.tasks.spawn(end.clone().keep_linked(place.run.clone()));
             }
         }
-        let (mut new_peers, mut next_outbound) = (Vec::new(), Vec::new());
-        for spec in peers {
-            let same = |place: &&Place<Outbound>| {
-                let known = place.current.get();
-                known.dialer.spec.listen == spec.listen
-                    && (spec.listen.is_some() || known.dialer.spec.name == spec.name)
-            };
-            match self.peers.iter().find(same) {
-                Some(place) if place.current.get().dialer.spec == spec => {
-                    next_outbound.push((place.current.clone(), None));
-                }
-                Some(place) => {
-                    let outbound = outbound_of(&self.means, spec).await?;
-                    next_outbound.push((place.current.clone(), Some(outbound)));
-                }
-                None => new_peers.push(open_peer(&self.means, spec).await?),
-            }
-        }
-        // From here on nothing fails.
-        done.removed += keep(&mut self.listeners, |place| {
-            next_inbound.iter().any(|(kept, _)| Arc::ptr_eq(&kept.0, &place.current.0))
-        });
-        done.removed += keep(&mut self.peers, |place| {
-            next_outbound.iter().any(|(kept, _)| Arc::ptr_eq(&kept.0, &place.current.0))
-        });
-        for (current, next) in next_inbound {
-            let Some(next) = next else { continue };
-            done.changed += 1;
-            let before = current.get();
-            let accept = inbound::accept_of(&next.spec);
-            current.set(Arc::new(next));
-            done.cut += before.server.set_accept(accept).len();
-        }
-        for (current, next) in next_outbound {
-            let Some(next) = next else { continue };
-            done.changed += 1;
-            let (before, next) = (current.get(), Arc::new(next));
-            current.set(next.clone());
-            done.cut += before.dialer.set_accept(&next.dialer.spec);
-        }
-        done.added = new_listeners.len() + new_peers.len();
+        done.removed += keep(&mut self.listeners, &next_inbound).await;
+        done.removed += keep(&mut self.peers, &next_outbound).await;
         new_listeners.into_iter().for_each(|opened| self.serve_listener(opened));
         new_peers.into_iter().for_each(|opened| self.serve_peer(opened));
+        self.means.wallet.keep(&materials).await;
         Ok(done)
+    }
+
+    async fn next_listeners(
+        &self,
+        specs: Vec<ListenerSpec>,
+    ) -> Result<(Vec<Next<Inbound>>, Vec<OpenListener>), CarryError> {
+        let (mut stay, mut new) = (Vec::new(), Vec::new());
+        for spec in specs {
+            let fit = |known: &Inbound| {
+                let known = &known.spec;
+                let socket = |spec: &ListenerSpec| spec.transport == Transport::Quic;
+                let here = known.address == spec.address && socket(known) == socket(&spec);
+                Fit::of(here, known.name == spec.name, &spec.address, *known == spec)
+            };
+            match best(&self.listeners, &stay, fit) {
+                Some((place, Fit::Equal)) => stay.push(Next { place, end: None }),
+                Some((place, _)) => {
+                    let end = Some(Arc::new(inbound_of(&self.means, spec).await?));
+                    stay.push(Next { place, end });
+                }
+                None => new.push(open_listener(&self.means, spec).await?),
+            }
+        }
+        Ok((stay, new))
+    }
+
+    async fn next_peers(
+        &self,
+        specs: Vec<PeerSpec>,
+    ) -> Result<(Vec<Next<Outbound>>, Vec<OpenPeer>), CarryError> {
+        let (mut stay, mut new) = (Vec::new(), Vec::new());
+        for spec in specs {
+            let fit = |known: &Outbound| {
+                let known = &known.dialer.spec;
+                let named = known.name == spec.name;
+                let (here, address) = match &spec.listen {
+                    Some(listen) => (known.listen.as_ref() == Some(listen), listen.as_str()),
+                    None => (known.listen.is_none() && named, ""),
+                };
+                Fit::of(here, named, address, *known == spec)
+            };
+            match best(&self.peers, &stay, fit) {
+                Some((place, Fit::Equal)) => stay.push(Next { place, end: None }),
+                Some((place, _)) => {
+                    let end = Some(Arc::new(outbound_of(&self.means, spec).await?));
+                    stay.push(Next { place, end });
+                }
+                None => new.push(open_peer(&self.means, spec).await?),
+            }
+        }
+        Ok((stay, new))
     }
 
     pub(super) fn serve_listener(&mut self, opened: OpenListener) {
         let OpenListener { inbound, socket, bound } = opened;
-        let (current, run) = (Current::new(inbound), self.run_of_place());
-        let closing = run.closing.clone();
-        match socket {
+        let (current, run) = (Current::new(inbound), self.run.of_place());
+        let serving = match socket {
             Socket::Quic(endpoint) => {
-                self.run.tasks.spawn(quic::accept(endpoint, current.clone(), run));
+                self.run.tasks.spawn(quic::accept(endpoint, current.clone(), run.clone()))
             }
             Socket::Tcp(tcp) => {
-                let accepting = Accepting { tcp, metrics: self.means.metrics.clone(), run };
-                let limit = current.get().spec.limits.connections;
-                self.run.tasks.spawn(accepting.run(current.clone(), limit));
+                let accepting = Accepting { tcp, metrics: self.means.metrics.clone(), run: run.clone() };
+                self.run.tasks.spawn(accepting.run(current.clone()))
             }
-        }
-        self.listeners.push(Place { current, bound: Some(bound), closing });
+        };
+        self.listeners.push(Place { current, earlier: Vec::new(), bound: Some(bound), run, serving });
     }
 
     pub(super) fn serve_peer(&mut self, opened: OpenPeer) {
         let OpenPeer { outbound, socket, bound } = opened;
-        let (current, run) = (Current::new(outbound), self.run_of_place());
-        let closing = run.closing.clone();
-        match socket {
+        let (current, run) = (Current::new(outbound), self.run.of_place());
+        let serving = match socket {
             Some(tcp) => {
-                let accepting = Accepting { tcp, metrics: self.means.metrics.clone(), run };
-                self.run.tasks.spawn(accepting.run(current.clone(), crate::spec::CONNECTIONS_MAX));
+                let accepting = Accepting { tcp, metrics: self.means.metrics.clone(), run: run.clone() };
+                self.run.tasks.spawn(accepting.run(current.clone()))
             }
-            None => {
-                self.run.tasks.spawn(current.get().keep_linked(run));
-            }
-        }
-        self.peers.push(Place { current, bound, closing });
-    }
-
-    /// The run of one place, whose accepting can end before the others'.
-    fn run_of_place(&self) -> Run {
-        Run { closing: self.run.closing.child_token(), ..self.run.clone() }
+            None => self.run.tasks.spawn(current.get().keep_linked(run.clone())),
+        };
+        self.peers.push(Place { current, earlier: Vec::new(), bound, run, serving });
     }
 }
 
-/// Ends accepting at the places that are not kept, and counts them.
-fn keep<E>(places: &mut Vec<Place<E>>, kept: impl Fn(&Place<E>) -> bool) -> usize {
-    let before = places.len();
-    places.retain(|place| {
-        let stays = kept(place);
-        if !stays {
-            CancellationToken::cancel(&place.closing);
+impl Run {
+    /// The run of one place, which can end before the others'.
+    fn of_place(&self) -> Run {
+        Run {
+            closing: self.closing.child_token(),
+            ending: self.ending.child_token(),
+            tasks: self.tasks.clone(),
         }
-        stays
-    });
-    before - places.len()
+    }
 }
+
+impl<E> Place<E> {
+    /// Goes over to `end`. `cut` gives an earlier one the policy of the new one, and counts what that cuts.
+    fn becomes(&mut self, end: Arc<E>, cut: impl Fn(&E) -> usize) -> usize {
+        self.earlier.push(Arc::downgrade(&self.current.get()));
+        self.current.set(end);
+        self.earlier.retain(|earlier| earlier.strong_count() > 0);
+        self.earlier.iter().filter_map(Weak::upgrade).map(|earlier| cut(&earlier)).sum()
+    }
+}
+
+/// How well a place suits a specification.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    Address,
+    Name,
+    Equal,
+}
+
+impl Fit {
+    fn of(here: bool, named: bool, address: &str, equal: bool) -> Option<Fit> {
+        match (here, named) {
+            (false, _) => None,
+            (true, true) => Some(if equal { Fit::Equal } else { Fit::Name }),
+            // Two with any port are two addresses.
+            (true, false) => (!address.ends_with(":0")).then_some(Fit::Address),
+        }
+    }
+}
+
+/// The place that suits best, of those that are not taken yet.
+fn best<E>(places: &[Place<E>], taken: &[Next<E>], fit: impl Fn(&E) -> Option<Fit>) -> Option<(usize, Fit)> {
+    let free = places.iter().enumerate().filter(|(place, _)| taken.iter().all(|next| next.place != *place));
+    let fits = free.filter_map(|(place, known)| Some((place, fit(&known.current.get())?)));
+    fits.max_by_key(|(_, fit)| *fit)
+}
+
+/// Ends accepting at the places that do not stay, and gives their connections a while; counts them.
+async fn keep<E>(places: &mut Vec<Place<E>>, stay: &[Next<E>]) -> usize {
+    let mut gone = Vec::new();
+    for (place, known) in std::mem::take(places).into_iter().enumerate() {
+        if stay.iter().any(|next| next.place == place) {
+            places.push(known);
+        } else {
+            gone.push(known);
+        }
+    }
+    let count = gone.len();
+    for place in gone {
+        place.run.closing.cancel();
+        // The port is free for the next; a QUIC port only once its connections have ended.
+        let _ = tokio::time::timeout(PORT_FREE, place.serving).await;
+        let (ending, limit) = (place.run.ending, duration(defaults::DRAIN));
+        tokio::spawn(async move {
+            // Ends early with everything else.
+            let _ = tokio::time::timeout(limit, ending.cancelled()).await;
+            ending.cancel();
+        });
+    }
+    count
+}
+
+/// A loop that accepts ends at once.
+const PORT_FREE: Duration = Duration::from_millis(500);

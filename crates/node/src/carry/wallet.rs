@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{Bundle, Epoch, Root};
+use certus_pki::{Bundle, Epoch};
 use certus_tls::{Credentials, Identity, Publisher, Snapshot, sweep_each_second};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ struct Other {
     spec: MaterialSpec,
     credentials: Credentials,
     status: watch::Receiver<SourceStatus>,
+    stop: CancellationToken,
 }
 
 impl Wallet {
@@ -60,9 +61,21 @@ impl Wallet {
         }
         let needs = Needs { identity: spec.cert.is_some(), roots: spec.ca.is_some() };
         let source = source_of(spec, needs).map_err(|error| error.explain())?;
-        let (credentials, status) = layer(self.own.clone(), source, self.stop.child_token()).await?;
-        others.push(Other { spec: spec.clone(), credentials: credentials.clone(), status });
+        let stop = self.stop.child_token();
+        let (credentials, status) = layer(self.own.clone(), source, stop.clone()).await?;
+        others.push(Other { spec: spec.clone(), credentials: credentials.clone(), status, stop });
         Ok(credentials)
+    }
+
+    /// Stops following what none of `specs` names, and no live connection stands on.
+    pub(crate) async fn keep(&self, specs: &[MaterialSpec]) {
+        self.others.lock().await.retain(|other| {
+            let stays = specs.contains(&other.spec) || other.credentials.registry().live() > 0;
+            if !stays {
+                other.stop.cancel();
+            }
+            stays
+        });
     }
 
     /// How every source is doing, by what it reads. Those that are being read for the first time are
@@ -113,23 +126,31 @@ pub(crate) fn source_of(spec: &MaterialSpec, needs: Needs) -> Result<Source, cra
     FileSource::combined(paths, inline, needs).map(Source::from)
 }
 
-/// One generation as a snapshot; `own` fills in what it leaves out.
-fn snapshot(material: &Material, own: &Snapshot, revision: u64) -> Result<Snapshot, Explanation> {
+/// One generation as a snapshot; `own` fills in what it leaves out. The identity of `last` stays where the
+/// certificate did: a new one would end everybody's sessions.
+fn snapshot(
+    material: &Material,
+    own: &Snapshot,
+    last: Option<&Snapshot>,
+    revision: u64,
+) -> Result<Snapshot, Explanation> {
+    let last = last.and_then(Snapshot::identity);
     let identity = match material.pair() {
+        Some(pair) if last.is_some_and(|last| last.chain() == pair.chain()) => last.cloned(),
         Some(pair) => {
             let identity = Identity::of_any_authority(pair.key(), pair.chain().to_vec());
             Some(Arc::new(identity.map_err(|error| error.explain())?))
         }
         None => own.identity().cloned(),
     };
-    let roots: Vec<Root> = match material.roots() {
-        [] => own.bundle().roots().to_vec(),
-        roots => roots.to_vec(),
-    };
+    let roots = material.roots();
+    if roots.is_empty() {
+        return Ok(Snapshot::new(identity, own.bundle().clone()));
+    }
     let epoch = Epoch { generation: 0, revision };
     // What a cluster revoked stays revoked where its roots are trusted under another heading too.
     let revoked = own.bundle().revocations().copied();
-    Ok(Snapshot::new(identity, Arc::new(Bundle::of_authorities(epoch, roots, revoked))))
+    Ok(Snapshot::new(identity, Arc::new(Bundle::of_authorities(epoch, roots.to_vec(), revoked))))
 }
 
 /// Puts what `source` gives on top of `base`, and follows both.
@@ -141,7 +162,7 @@ async fn layer(
     let clock = base.clock().clone();
     let watch = source.start(clock.clone()).await.map_err(|error| error.explain())?;
     let status = watch.status();
-    let publisher = Publisher::new(snapshot(&watch.current(), &base.current(), 1)?, clock);
+    let publisher = Publisher::new(snapshot(&watch.current(), &base.current(), None, 1)?, clock);
     let credentials = publisher.credentials();
     tokio::spawn(sweep_each_second(credentials.clone(), |cuts| {
         tracing::info!(connections = cuts.len(), "connections ended with their certificates");
@@ -166,7 +187,8 @@ async fn follow(publisher: Publisher, mut watch: Watch, mut base: Credentials, s
             }
         }
         revision += 1;
-        let next = snapshot(&watch.current(), &base.current(), revision);
+        let last = publisher.current();
+        let next = snapshot(&watch.current(), &base.current(), Some(&last), revision);
         let published = next.and_then(|next| publisher.publish(next).map_err(|error| error.explain()));
         match published {
             Ok(cuts) => tracing::info!(revision, cut = cuts.len(), "new certificates or roots are in force"),

@@ -5,11 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use certus_pki::code;
+use certus_pki::explain::Explanation;
 use certus_tls::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::outbound::Reset;
+use super::pool::Counted;
+use super::quic::QuicStream;
 use super::sniff::Peeked;
 use crate::e2e::E2eStream;
 use crate::transports::h2::H2Stream;
@@ -60,8 +64,8 @@ impl Outer {
 pub(crate) enum Wire {
     /// Alone on its socket.
     Tcp(Outer),
-    /// One of many in HTTP/2.
-    H2(H2Stream),
+    /// One of many in HTTP/2, which counts those that it dialed.
+    H2(H2Stream, #[expect(dead_code, reason = "counts as long as it lives")] Option<Counted>),
     /// Inside a WebSocket.
     Ws(Box<WsStream<Outer>>),
     /// One of many in QUIC.
@@ -73,19 +77,21 @@ pub(crate) enum Wire {
 impl Wire {
     /// Ends it in a way that its other end does not take for complete: the peer, or our own standing with
     /// it, lost trust, or what it leads to broke.
-    pub(crate) async fn abort(self, why: &str) {
+    pub(crate) async fn abort(self, why: &Explanation) {
         match self {
             Wire::Tcp(outer) => outer.tcp().reset(),
-            Wire::H2(stream) => stream.reset(::h2::Reason::CANCEL),
+            Wire::H2(stream, _) => stream.reset(::h2::Reason::CANCEL),
             Wire::Ws(mut socket) => {
-                let closing = socket.close(ws::CLOSE_POLICY, why);
+                let code = match why.code {
+                    code if (1100..1200).contains(&code.number()) => ws::CLOSE_POLICY,
+                    code::UNAVAILABLE => ws::CLOSE_GOING_AWAY,
+                    _ => ws::CLOSE_BROKEN,
+                };
+                let closing = socket.close(code, &why.message);
                 // Whether it hears that is the other end's affair.
                 let _ = tokio::time::timeout(GOODBYE, closing).await;
             }
-            Wire::Quic(mut stream) => {
-                let _ = stream.send.reset(ABORTED);
-                let _ = stream.receive.stop(ABORTED);
-            }
+            Wire::Quic(mut stream) => stream.abort(),
             Wire::Sealed(sealed) => Box::pin(sealed.into_inner().abort(why)).await,
         }
     }
@@ -93,40 +99,6 @@ impl Wire {
 
 /// What a goodbye may take; the other end may be gone.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// The application's code of a stream that broke off.
-const ABORTED: quinn::VarInt = quinn::VarInt::from_u32(0x500);
-
-/// Both directions of a QUIC stream.
-pub(crate) struct QuicStream {
-    pub(crate) send: quinn::SendStream,
-    pub(crate) receive: quinn::RecvStream,
-    /// Its connection counts it.
-    pub(crate) counted: Option<super::quic::Counted>,
-}
-
-impl AsyncRead for QuicStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.receive).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for QuicStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_flush(Pin::new(&mut self.send), cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx)
-    }
-}
 
 /// Reads and writes go to whichever stream it is.
 macro_rules! streams {
@@ -138,7 +110,7 @@ macro_rules! streams {
                 buf: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
                 match self.get_mut() {
-                    $(Self::$variant(stream) => Pin::new(stream).poll_read(cx, buf),)*
+                    $(Self::$variant(stream, ..) => Pin::new(stream).poll_read(cx, buf),)*
                 }
             }
         }
@@ -150,19 +122,19 @@ macro_rules! streams {
                 buf: &[u8],
             ) -> Poll<io::Result<usize>> {
                 match self.get_mut() {
-                    $(Self::$variant(stream) => Pin::new(stream).poll_write(cx, buf),)*
+                    $(Self::$variant(stream, ..) => Pin::new(stream).poll_write(cx, buf),)*
                 }
             }
 
             fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 match self.get_mut() {
-                    $(Self::$variant(stream) => Pin::new(stream).poll_flush(cx),)*
+                    $(Self::$variant(stream, ..) => Pin::new(stream).poll_flush(cx),)*
                 }
             }
 
             fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 match self.get_mut() {
-                    $(Self::$variant(stream) => Pin::new(stream).poll_shutdown(cx),)*
+                    $(Self::$variant(stream, ..) => Pin::new(stream).poll_shutdown(cx),)*
                 }
             }
         }
@@ -170,5 +142,5 @@ macro_rules! streams {
 }
 pub(super) use streams;
 
-streams!(Outer { Tls, Plain });
 streams!(Wire { Tcp, H2, Ws, Quic, Sealed });
+streams!(Outer { Tls, Plain });

@@ -37,6 +37,8 @@ pub const CLOSE_UNSUPPORTED: u16 = 1003;
 pub const CLOSE_NO_STATUS: u16 = 1005;
 /// The peer is no longer accepted.
 pub const CLOSE_POLICY: u16 = 1008;
+/// What it led to broke, through no fault of the other end.
+pub const CLOSE_BROKEN: u16 = 1011;
 /// A message beyond [`MESSAGE_BYTES_MAX`].
 pub const CLOSE_TOO_BIG: u16 = 1009;
 

@@ -2,11 +2,16 @@
 
 mod authority;
 mod manager;
-mod transports;
+mod world;
 
 mod admin;
 mod api;
 mod carry;
+mod carry_agents;
+mod carry_bytes;
+mod carry_cuts;
+mod carry_refusals;
+mod carry_renewal;
 mod files;
 mod life;
 mod sources;

@@ -63,7 +63,7 @@ fn every_key_of_a_peer_is_read() {
     let config = parse(&text).unwrap();
     let peer = &config.peers[0];
     assert_eq!((peer.id.to_string().as_str(), peer.listen.as_deref()), (HEX, Some("127.0.0.1:5432")));
-    assert_eq!(peer.http_proxy.as_ref().map(|url| url.0.as_str()), Some("http://ann:secret@proxy:3128"));
+    assert_eq!(peer.http_proxy.as_ref().map(|url| url.as_str()), Some("http://ann:secret@proxy:3128"));
     assert!(peer.intermediary && peer.server_name.is_some() && peer.path == "/db");
 }
 

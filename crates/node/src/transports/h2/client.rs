@@ -112,9 +112,14 @@ impl H2Client {
         self.streams.load(Ordering::Relaxed)
     }
 
+    /// How many streams the other end takes at once, as far as it has said.
+    pub fn streams_max(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
     /// Whether the other end takes another stream at once; else [`H2Client::open`] waits until one ends.
     pub fn has_room(&self) -> bool {
-        self.streams() < self.requests.current_max_send_streams()
+        self.streams() < self.streams_max()
     }
 
     /// Asks for a stream and waits for the answer, without a limit of its own. Dropped while it waits, it

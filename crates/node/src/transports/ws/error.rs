@@ -9,7 +9,8 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 
 use super::{
-    CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_PROTOCOL, CLOSE_TOO_BIG, CLOSE_UNSUPPORTED, MESSAGE_BYTES_MAX,
+    CLOSE_BROKEN, CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_PROTOCOL, CLOSE_TOO_BIG, CLOSE_UNSUPPORTED,
+    MESSAGE_BYTES_MAX,
 };
 
 /// A handshake that failed.
@@ -119,6 +120,7 @@ impl Explain for WsClosed {
         let meaning = match self.code {
             CLOSE_GOING_AWAY => "it shuts down",
             CLOSE_POLICY => "it no longer accepts us",
+            CLOSE_BROKEN => "what it leads to broke",
             CLOSE_PROTOCOL | CLOSE_UNSUPPORTED | CLOSE_TOO_BIG => "it does not understand us",
             _ => "it is done",
         };
