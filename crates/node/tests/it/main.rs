@@ -6,6 +6,7 @@ mod manager;
 mod admin;
 mod api;
 mod carry;
+mod embed;
 mod files;
 mod life;
 mod sources;
