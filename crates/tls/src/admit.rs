@@ -88,7 +88,7 @@ impl Gate {
     pub(crate) fn set_accept(&self, accept: Accept) -> Vec<CutRecord> {
         let accept = Arc::new(accept);
         *lock(&self.accept) = accept.clone();
-        self.credentials.registry().recheck(self.end, &accept)
+        self.credentials.registry().recheck(self.end, &accept, self.now())
     }
 
     /// Whether the peer with this chain is trusted and accepted.

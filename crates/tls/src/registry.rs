@@ -7,7 +7,9 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use certus_pki::{Accept, AgentId, Bundle, CertId, PeerQuery, Purpose, Rejection, Serial, Sha256, UnixTime};
+use certus_pki::{
+    Accept, AgentId, Bundle, CertId, Peer, PeerQuery, Purpose, Rejection, Serial, Sha256, UnixTime,
+};
 
 use crate::connection::{Admitted, Connection, Registered};
 use crate::credentials::Snapshot;
@@ -166,14 +168,16 @@ impl Registry {
     }
 
     /// Ends the connections of one listener or dialer that its new policy does not accept.
-    pub(crate) fn recheck(self: &Arc<Self>, end: EndId, accept: &Accept) -> Vec<CutRecord> {
+    pub(crate) fn recheck(self: &Arc<Self>, end: EndId, accept: &Accept, now: UnixTime) -> Vec<CutRecord> {
         let doomed = {
             let inner = lock(&self.inner);
             let of_end = inner.by_end.range((end, ConnectionId(0))..=(end, ConnectionId(u64::MAX)));
             let refused = |(_, id): &(EndId, ConnectionId)| {
                 let connection = inner.live.get(id).filter(|connection| !connection.let_in)?;
                 let verdict = match &connection.peer {
-                    Some(peer) => accept.check(&peer.peer),
+                    Some(peer) => {
+                        within_grace(&peer.peer, accept, now).and_then(|()| accept.check(&peer.peer))
+                    }
                     None => Ok(()),
                 };
                 let verdict = verdict.and_then(|()| accept.allow().check(&connection.caller()));
@@ -344,6 +348,16 @@ async fn drain(registry: Arc<Registry>, grace: Duration, connections: Vec<(Conne
     }
     tokio::time::sleep_until(ends).await;
     registry.cut(connections);
+}
+
+/// Whether a peer whose certificate has ended is still taken by a policy that may be another than the one
+/// it came by.
+fn within_grace(peer: &Peer, accept: &Accept, now: UnixTime) -> Result<(), Rejection> {
+    let ends = accept.grace().map_or(peer.not_after, |grace| peer.not_after.plus(grace));
+    if !peer.expired || now <= ends {
+        return Ok(());
+    }
+    Err(Rejection::Expired { what: "the certificate", now, not_after: peer.not_after })
 }
 
 /// Why `bundle` does not trust a connection's peer.

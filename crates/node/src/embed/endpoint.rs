@@ -132,7 +132,8 @@ impl Endpoint {
 
     /// Dials servers by who they are, whatever the address: `allow` must take their certificate, such as
     /// `spiffe://prod/worker/web-1` or `key:…`. No host name is looked at unless
-    /// [`Connector::server_name`] asks for one.
+    /// [`Connector::server_name`] asks for one, so [`Allow::Anyone`] takes every certificate that the roots
+    /// vouch for.
     pub fn connector_to(&self, allow: impl Into<Allow>) -> Connector {
         Connector::new(self.0.clone(), Some(allow.into()))
     }

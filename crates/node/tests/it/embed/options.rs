@@ -125,6 +125,19 @@ async fn a_peer_that_ended_is_taken_within_the_grace_and_told_of() {
 }
 
 #[tokio::test]
+async fn a_grace_that_is_taken_back_cuts_who_lives_by_it() {
+    let site = Site::new();
+    let lenient = built(TlsOptions::new(site.files("web")).allow_expired(Lifetime::from_hours(4))).await;
+    let echo = echo(&lenient).await;
+    let mut stream = reaches(&ended(&site, "peer", 3_600).await, &echo).await;
+    let mut good = reaches(&site.endpoint("good").await, &echo).await;
+    let cuts = lenient.set_policy(certus_node::embed::Policy::default()).unwrap();
+    assert_eq!(cuts.len(), 1);
+    assert!(ping(&mut stream).await.is_err());
+    ping(&mut good).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_authority_that_does_not_vouch_for_us_gets_no_grace() {
     let (site, elsewhere) = (Site::new(), Site::new());
     let mut trusted = site.root.pem.clone();
