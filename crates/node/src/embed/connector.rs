@@ -19,6 +19,11 @@ use crate::metrics::Side;
 /// Destinations whose sessions are kept; the one that was longest unused goes first.
 const DESTINATIONS_MAX: usize = 64;
 
+/// A server of HTTP/2 speaks first (RFC 9113 3.4), so this costs what the first answer would cost anyway; and
+/// clients of HTTP/2 lose the reason of a refusal that comes later. The limit is for servers that break that
+/// rule.
+const CONFIRM_H2: Duration = Duration::from_secs(1);
+
 /// Opens connections under an endpoint's credentials and policy. Cheap to clone; clones share sessions.
 ///
 /// It is a `tower::Service<http::Uri>` for hyper-util's client and tonic's `connect_with_connector`.
@@ -75,8 +80,10 @@ impl Connector {
 
     /// Connects to `host:port`; an IPv6 address stands in brackets.
     ///
-    /// In TLS 1.3 the server judges us after this returned: see [`PeerStream::confirm`]. Otherwise the
-    /// first read fails with the reason, which [`explain_error`](super::explain_error) finds.
+    /// In TLS 1.3 the server judges us after its handshake. Where HTTP/2 was agreed on this waits for the
+    /// server's first frame, and a refusal is an error of connecting. Otherwise the first read fails with
+    /// the reason, which [`explain_error`](super::explain_error) finds; or see
+    /// [`confirm_within`](Connector::confirm_within).
     ///
     /// # Errors
     /// Nobody answers, or the handshake failed and why.
@@ -99,7 +106,8 @@ impl Connector {
             return Err(EndpointError::Handshake(error));
         }
         let mut stream = PeerStream::new(tls, self.inner.clone(), place, End::Dialer { _kept: dialer }, None);
-        if let Some(limit) = self.confirm {
+        let speaks_first = stream.alpn() == Some(b"h2");
+        if let Some(limit) = self.confirm.or(speaks_first.then_some(CONFIRM_H2)) {
             stream.confirm(limit).await.map_err(EndpointError::Handshake)?;
         }
         Ok(stream)

@@ -67,12 +67,18 @@ async fn a_handler_that_was_served_otherwise_says_how_to() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_found_in_the_errors_of_hyper() {
+async fn a_refusal_is_found_in_the_errors_of_hyper_and_tonic() {
     let site = Site::new();
     let nobody = TlsOptions::new(site.files("web")).allow(Allow::Any(Vec::new()));
     let address = who_asks(&built(nobody).await).await;
     let client = site.endpoint("peer").await;
-    let error = ask(&http(client.connector()), &address).await.unwrap_err();
+    for protocols in [&[][..], alpn::WEBSOCKET, alpn::HTTP] {
+        let error = ask(&http(client.connector().alpn(protocols)), &address).await.unwrap_err();
+        assert_eq!(explain_error(&error).expect("a reason").code, code::PEER_REJECTED_US, "{error:?}");
+    }
+    let channel = tonic::transport::Channel::from_shared(format!("http://{address}")).unwrap();
+    let connecting = channel.connect_with_connector(client.connector().alpn(alpn::GRPC));
+    let error = soon("a refusal", connecting).await.unwrap_err();
     assert_eq!(explain_error(&error).expect("a reason").code, code::PEER_REJECTED_US, "{error:?}");
     let foreign = Site::new().endpoint("peer").await;
     let error = ask(&http(foreign.connector()), &address).await.unwrap_err();
