@@ -2,7 +2,7 @@
 //! over mutual TLS.
 //!
 //! It asks the managers over their API and never decides about certificates itself. The parts are of
-//! use alone too: [`Api`] to command lines, [`admin`] and [`Metrics`] to the managers.
+//! use alone too: [`embed`] to programs that speak mutual TLS themselves, [`Api`] to command lines, [`admin`] and [`Metrics`] to the managers.
 //!
 //! ```no_run
 //! use certus_node::{Node, NodeOptions};
@@ -31,6 +31,7 @@ mod watch;
 pub mod api;
 pub mod carry;
 pub mod e2e;
+pub mod embed;
 pub mod files;
 pub mod sources;
 pub mod transports;
@@ -43,6 +44,7 @@ pub use api::{Api, ApiError, JoinError, Joined, join};
 pub use carry::{Carrier, CarryError, Failure, Failures, Means, Reloaded, Wallet};
 pub use clock::system_clock;
 pub use e2e::{AgentKey, E2eError, E2eStream};
+pub use embed::{Endpoint, EndpointBuilder, TlsOptions, TlsSource};
 pub use enrol::EnrolError;
 pub use files::{FileError, Fresh, IdentityDir, NodeDir, Stored};
 pub use metrics::Metrics;

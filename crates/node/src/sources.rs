@@ -33,6 +33,8 @@ mod notices;
 mod snapshot;
 mod watch;
 
+pub(crate) mod publish;
+
 pub use development::Development;
 pub use env::{DEFAULT_CA, DEFAULT_CERT, DEFAULT_KEY, EnvSource};
 pub use ephemeral::Ephemeral;

@@ -62,6 +62,25 @@ impl<IO> TlsStream<IO> {
         TlsStream { cut_ends: false, ..self }
     }
 
+    /// [`TlsStream::ended_by_caller`], of a stream that stays where it is.
+    pub fn end_by_caller(&mut self) {
+        self.cut_ends = false;
+    }
+
+    /// Whether the other end has shown that it accepts us. A server knows when its handshake is over, and so
+    /// does a client of TLS 1.2. In 1.3 a server judges its client afterwards, and shows it by a session
+    /// ticket, which a read takes in; of one that sends none, only its first byte tells.
+    pub fn is_confirmed(&self) -> bool {
+        match &self.tls {
+            tokio_rustls::TlsStream::Server(_) => true,
+            tokio_rustls::TlsStream::Client(tls) => {
+                let connection = tls.get_ref().1;
+                connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_2)
+                    || connection.tls13_tickets_received() > 0
+            }
+        }
+    }
+
     /// Which version of TLS is spoken, `1.2` or `1.3`.
     pub fn version(&self) -> &'static str {
         match self.tls.get_ref().1.protocol_version() {

@@ -3,15 +3,14 @@
 
 use std::sync::Arc;
 
+use certus_pki::KeyPolicy;
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{Bundle, Epoch};
-use certus_tls::{Credentials, Identity, Publisher, Snapshot, sweep_each_second};
+use certus_tls::Credentials;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::sources::{
-    Ephemeral, FilePaths, FileSource, InlinePem, Material, Needs, Source, SourceStatus, Watch,
-};
+use crate::sources::publish::{Follow, nobody};
+use crate::sources::{Ephemeral, FilePaths, FileSource, InlinePem, Needs, Source, SourceStatus};
 use crate::spec::{MaterialSpec, Pem};
 
 /// Everybody's credentials. Cheap to clone; all clones share what was read.
@@ -126,78 +125,14 @@ pub(crate) fn source_of(spec: &MaterialSpec, needs: Needs) -> Result<Source, cra
     FileSource::combined(paths, inline, needs).map(Source::from)
 }
 
-/// One generation as a snapshot; `own` fills in what it leaves out. The identity of `last` stays where the
-/// certificate did: a new one would end everybody's sessions.
-fn snapshot(
-    material: &Material,
-    own: &Snapshot,
-    last: Option<&Snapshot>,
-    revision: u64,
-) -> Result<Snapshot, Explanation> {
-    let last = last.and_then(Snapshot::identity);
-    let identity = match material.pair() {
-        Some(pair) if last.is_some_and(|last| last.chain() == pair.chain()) => last.cloned(),
-        Some(pair) => {
-            let identity = Identity::of_any_authority(pair.key(), pair.chain().to_vec());
-            Some(Arc::new(identity.map_err(|error| error.explain())?))
-        }
-        None => own.identity().cloned(),
-    };
-    let roots = material.roots();
-    if roots.is_empty() {
-        return Ok(Snapshot::new(identity, own.bundle().clone()));
-    }
-    let epoch = Epoch { generation: 0, revision };
-    // What a cluster revoked stays revoked where its roots are trusted under another heading too.
-    let revoked = own.bundle().revocations().copied();
-    Ok(Snapshot::new(identity, Arc::new(Bundle::of_authorities(epoch, roots.to_vec(), revoked))))
-}
-
 /// Puts what `source` gives on top of `base`, and follows both.
 async fn layer(
     base: Credentials,
     source: Source,
     stop: CancellationToken,
 ) -> Result<(Credentials, watch::Receiver<SourceStatus>), Explanation> {
-    let clock = base.clock().clone();
-    let watch = source.start(clock.clone()).await.map_err(|error| error.explain())?;
-    let status = watch.status();
-    let publisher = Publisher::new(snapshot(&watch.current(), &base.current(), None, 1)?, clock);
-    let credentials = publisher.credentials();
-    tokio::spawn(sweep_each_second(credentials.clone(), |cuts| {
-        tracing::info!(connections = cuts.len(), "connections ended with their certificates");
-    }));
-    tokio::spawn(follow(publisher, watch, base, stop));
-    Ok((credentials, status))
-}
-
-/// Publishes every new generation, and every change of what lies below.
-async fn follow(publisher: Publisher, mut watch: Watch, mut base: Credentials, stop: CancellationToken) {
-    let mut revision = 1;
-    let mut base_lives = true;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            changed = watch.changed() => if changed.is_none() { break },
-            lives = base.changed(), if base_lives => {
-                base_lives = lives;
-                if !lives {
-                    continue;
-                }
-            }
-        }
-        revision += 1;
-        let last = publisher.current();
-        let next = snapshot(&watch.current(), &base.current(), Some(&last), revision);
-        let published = next.and_then(|next| publisher.publish(next).map_err(|error| error.explain()));
-        match published {
-            Ok(cuts) => tracing::info!(revision, cut = cuts.len(), "new certificates or roots are in force"),
-            Err(why) => {
-                tracing::error!(code = %why.code, %why, "new certificates or roots are not used; the old stay");
-            }
-        }
-    }
-    watch.shutdown().await;
+    let following = Follow { base, keys: KeyPolicy::any(), stop }.start(source).await?;
+    Ok((following.credentials, following.status))
 }
 
 /// An agent's own credentials: what it was told, and a certificate made now where that is none.
@@ -210,8 +145,7 @@ pub(crate) async fn own_of(
     name: &str,
     stop: CancellationToken,
 ) -> Result<(Credentials, watch::Receiver<SourceStatus>), Explanation> {
-    let nobody = Snapshot::new(None, Arc::new(Bundle::of_authorities(Epoch::default(), Vec::new(), [])));
-    let nobody = Publisher::new(nobody, clock).credentials();
+    let nobody = nobody(clock);
     if spec.cert.is_some() {
         let needs = Needs { identity: true, roots: spec.ca.is_some() };
         let source = source_of(spec, needs).map_err(|error| error.explain())?;

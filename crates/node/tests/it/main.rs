@@ -12,6 +12,7 @@ mod carry_bytes;
 mod carry_cuts;
 mod carry_refusals;
 mod carry_renewal;
+mod embed;
 mod files;
 mod life;
 mod sources;

@@ -2,7 +2,7 @@
 
 mod broken;
 mod development;
-mod interop;
+pub(crate) mod interop;
 mod rotation;
 
 use std::fs;
@@ -91,7 +91,7 @@ impl Files {
 }
 
 /// A file of mode 0600, written beside its place.
-fn put(path: &Path, text: &str) {
+pub(crate) fn put(path: &Path, text: &str) {
     let beside = path.with_extension("beside");
     fs::write(&beside, text).unwrap();
     fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)).unwrap();

@@ -10,7 +10,7 @@ use certus_pki::{Explain, code, pem};
 use super::*;
 
 /// Whether openssl is there; a failure where it must be.
-fn openssl_is_there() -> bool {
+pub(crate) fn openssl_is_there() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let there = std::env::split_paths(&path).any(|dir| dir.join("openssl").is_file());
     if !there {
@@ -22,7 +22,7 @@ fn openssl_is_there() -> bool {
 }
 
 #[track_caller]
-fn shell(dir: &Path, line: &str) -> String {
+pub(crate) fn shell(dir: &Path, line: &str) -> String {
     let output = Command::new("bash").args(["-c", line]).current_dir(dir).output().unwrap();
     let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
     assert!(output.status.success(), "{line}\n{said}");
