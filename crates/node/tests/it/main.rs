@@ -6,7 +6,7 @@ mod world;
 
 mod admin;
 mod api;
-mod carry;
+mod carry_abuse;
 mod carry_agents;
 mod carry_bytes;
 mod carry_cuts;
