@@ -200,6 +200,9 @@ impl Carrier {
             // Each only says goodbye now, within a limit of its own.
             self.run.tasks.wait().await;
         }
+        for peer in &self.peers {
+            peer.current.get().dialer.close().await;
+        }
         self.means.wallet.stop();
     }
 }

@@ -69,6 +69,9 @@ impl Server {
         let (config, _) = self.config()?;
         let mut quic = ServerConfig::with_crypto(of_server(config)?);
         quic.transport_config(transport(streams)).migration(true);
+        quic.max_incoming(INCOMING_MAX)
+            .incoming_buffer_size(INCOMING_BYTES_MAX)
+            .incoming_buffer_size_total(INCOMING_MAX as u64 * INCOMING_BYTES_MAX);
         Ok(quic)
     }
 
@@ -168,6 +171,10 @@ fn transport(streams: u32) -> Arc<TransportConfig> {
     Arc::new(transport)
 }
 
+/// Callers whose first datagram came and whom nobody has accepted or refused yet: listeners do so at once.
+const INCOMING_MAX: usize = 1_024;
+/// What each of them may have sent: a hello with a hybrid key share takes two datagrams.
+const INCOMING_BYTES_MAX: u64 = 16 << 10;
 /// What one stream's reader may leave lying: a megabyte fills 80 ms of a 100 Mbit/s line.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// What all streams of a connection may leave lying together.

@@ -97,6 +97,13 @@ impl Dialer {
         h2::Dialed::new(outer, admission, exporter, ask).await
     }
 
+    /// Ends the connections that are kept.
+    pub(super) async fn close(&self) {
+        self.h2.clear().await;
+        self.quic.clear().await;
+        self.endpoints.close().await;
+    }
+
     /// In TLS 1.3 the other end may still refuse us when the handshake seems to have ended.
     fn late(&self, why: Explanation) -> Explanation {
         if why.code == code::PEER_REJECTED_US {

@@ -147,6 +147,13 @@ impl<C: Shared> Pool<C> {
         Err(why.unwrap_or_else(late))
     }
 
+    /// Keeps none any longer; those with streams end with them.
+    pub(super) async fn clear(&self) {
+        for kept in self.0.lock().await.connections.drain(..) {
+            kept.retire();
+        }
+    }
+
     async fn find(&self) -> Result<Found<'_, C>, Explanation> {
         let came = Instant::now();
         let mut pool = self.0.lock().await;

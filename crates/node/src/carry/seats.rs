@@ -4,6 +4,7 @@
 //! says nothing, or begins a handshake and never ends it, holds nobody up for long.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,13 +14,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Nobody gives way before: a handshake takes two round trips, and some networks are slow.
+/// A handshake takes two round trips, and some networks are slow.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Patience is shared among those who wait, down to this part of it: with 10,000 of them who will never
+/// end a handshake, an honest one still has its turn within some seconds.
+const PATIENCE_PARTS_MAX: u32 = 4;
 
 /// Those who can be asked to give way, in the order in which they came.
 #[derive(Clone)]
 struct Waiting {
     line: Arc<Mutex<Line>>,
+    /// Nobody gives way before.
     patience: Duration,
 }
 
@@ -49,10 +54,10 @@ impl Waiting {
 
     /// Asks the one who has been there for the longest, if that is long enough; else says from when on it
     /// will be.
-    fn ask(&self) -> Result<(), Option<Instant>> {
+    fn ask(&self, patience: Duration) -> Result<(), Option<Instant>> {
         let mut line = self.lock();
         let Some(longest) = line.waiting.first_entry() else { return Err(None) };
-        let ripe = longest.get().0 + self.patience;
+        let ripe = longest.get().0 + patience;
         if ripe > Instant::now() {
             return Err(Some(ripe));
         }
@@ -107,7 +112,7 @@ impl Seats {
     pub(super) fn take(&self, limit: usize) -> Option<Seat> {
         // Itself is one.
         if Arc::strong_count(&self.taken) > limit {
-            self.unsettled.ask().ok()?;
+            self.unsettled.ask(self.unsettled.patience).ok()?;
         }
         Some(Seat { waits: self.unsettled.add(), _taken: self.taken.clone() })
     }
@@ -136,6 +141,8 @@ pub(super) struct Handshakes {
     places: Arc<Semaphore>,
     limit: usize,
     holding: Waiting,
+    /// How many wait for a place.
+    waiting: AtomicU32,
 }
 
 /// One handshake's place.
@@ -152,7 +159,12 @@ impl Handshakes {
 
     fn of(limit: usize, patience: Duration) -> Handshakes {
         let limit = limit.clamp(1, Semaphore::MAX_PERMITS);
-        Handshakes { places: Arc::new(Semaphore::new(limit)), limit, holding: Waiting::of(patience) }
+        Handshakes {
+            places: Arc::new(Semaphore::new(limit)),
+            limit,
+            holding: Waiting::of(patience),
+            waiting: AtomicU32::new(0),
+        }
     }
 
     /// How many are going on.
@@ -166,6 +178,10 @@ impl Handshakes {
     /// # Errors
     /// Never while the listener lives.
     pub(super) async fn place(&self) -> Result<Place, Explanation> {
+        if let Ok(permit) = self.places.clone().try_acquire_owned() {
+            return Ok(Place { waits: self.holding.add(), _permit: permit });
+        }
+        let _waits = Counts::new(&self.waiting);
         let mut free = std::pin::pin!(self.places.clone().acquire_owned());
         let mut look = Instant::now();
         loop {
@@ -175,13 +191,36 @@ impl Handshakes {
                     let permit = permit.map_err(|_| busy())?;
                     return Ok(Place { waits: self.holding.add(), _permit: permit });
                 }
-                () = sleep_until(look) => match self.holding.ask() {
-                    // That place goes to whoever waits the longest; each that waits has asked one.
-                    Ok(()) => look = Instant::now() + self.holding.patience,
-                    Err(ripe) => look = ripe.unwrap_or_else(|| Instant::now() + self.holding.patience),
+                () = sleep_until(look) => {
+                    let patience = self.patience();
+                    // The place of who gives way goes to whoever waits the longest; each that waits asks one.
+                    let next = self.holding.ask(patience).err().flatten();
+                    look = next.unwrap_or_else(|| Instant::now() + patience);
                 }
             }
         }
+    }
+
+    fn patience(&self) -> Duration {
+        let limit = u32::try_from(self.limit).unwrap_or(u32::MAX);
+        let parts = 1 + self.waiting.load(Ordering::Relaxed) / limit;
+        self.holding.patience / parts.min(PATIENCE_PARTS_MAX)
+    }
+}
+
+/// One of a number.
+struct Counts<'a>(&'a AtomicU32);
+
+impl<'a> Counts<'a> {
+    fn new(number: &'a AtomicU32) -> Counts<'a> {
+        number.fetch_add(1, Ordering::Relaxed);
+        Counts(number)
+    }
+}
+
+impl Drop for Counts<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -200,7 +239,7 @@ impl Place {
 
 fn busy() -> Explanation {
     Explanation::new(code::HANDSHAKE_TIMEOUT, "the handshake took long, and others wait")
-        .halves(format!("an end within {} s while all places are taken", PATIENCE.as_secs()), "none")
+        .halves(format!("an end within {} s while all places are taken", PATIENCE.as_secs()), "none yet")
         .hint("raise `limits.handshakes` if those were honest callers")
 }
 

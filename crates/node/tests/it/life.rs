@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use certus_node::{Backend, Node, NodeOptions, StartError};
+use certus_node::{Backend, Node, NodeOptions, StartError, Transport};
 use certus_pki::{Change, Directive, Epoch, Explain, Explanation, Lifetime, Role, Sha256, code};
 use tokio::net::TcpStream;
 
 use crate::authority::Authority;
-use crate::carry::{End, echo, listener, peer, ping};
 use crate::manager::Manager;
+use crate::world::{End, echo, listener, ping, to};
 use crate::{soon, until};
 
 pub(crate) fn options(authority: &Authority, manager: &Manager, dir: &Path) -> NodeOptions {
@@ -48,9 +48,9 @@ fn epoch_of(node: &Node) -> Epoch {
 async fn carrying(options: NodeOptions, authority: &Authority) -> (Node, End, TcpStream) {
     let mut options = options;
     let forward = Backend::Tcp(echo().await.to_string());
-    options.listeners = vec![listener(forward, &["spiffe://prod/worker/web-2"])];
+    options.listeners = vec![listener(Transport::Tcp, forward, &["spiffe://prod/worker/web-2"])];
     let node = start(options).await;
-    let to_node = vec![peer(authority.id("worker/web-1"), node.bound("web").unwrap())];
+    let to_node = vec![to(authority, Transport::Tcp, "worker/web-1", node.bound("web").unwrap())];
     let two = End::new(authority.publisher("worker/web-2"), vec![], to_node).await;
     let mut tcp = TcpStream::connect(two.port()).await.unwrap();
     ping(&mut tcp).await.unwrap();

@@ -6,12 +6,16 @@ mod world;
 
 mod admin;
 mod api;
-mod carry;
+mod carry_abuse;
 mod carry_agents;
 mod carry_bytes;
 mod carry_cuts;
+mod carry_permissive;
+mod carry_proxy;
 mod carry_refusals;
+mod carry_reload;
 mod carry_renewal;
+mod carry_shutdown;
 mod embed;
 mod files;
 mod life;

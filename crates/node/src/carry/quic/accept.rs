@@ -77,11 +77,16 @@ pub(in crate::carry) async fn accept(endpoint: Endpoint, current: Current<Inboun
             connection(&inbound, incoming, ends, &seat, &run).await;
         });
     }
-    // Who calls from here on is refused at once.
-    endpoint.set_server_config(None);
+    let refusing = async {
+        // At once, so that nobody waits for an answer.
+        while let Some(incoming) = endpoint.accept().await {
+            incoming.refuse();
+        }
+    };
     tokio::select! {
         () = run.ending.cancelled() => endpoint.close(DONE, b"this node ends"),
         () = endpoint.wait_idle() => return,
+        () = refusing => {}
     }
     // The last packets say goodbye.
     let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;

@@ -18,6 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::stream::QuicStream;
 use super::{CUT, DONE, PLAIN, SEALED, explain_lost};
 use crate::api::unreachable;
+use crate::carry::GOODBYE;
 use crate::carry::pool::{Opened, Shared};
 use crate::metrics::{Metrics, Side};
 use crate::transports::h2::STREAMS_MAX;
@@ -175,6 +176,15 @@ impl Endpoints {
             Explanation::new(code::PEER_UNREACHABLE, "the peer's name has no address")
                 .fact("address", address)
         }))
+    }
+
+    /// Ends every connection, and says so.
+    pub(in crate::carry) async fn close(&self) {
+        let endpoints = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for endpoint in endpoints.into_iter().flatten() {
+            endpoint.close(DONE, b"this node ends");
+            let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
+        }
     }
 
     async fn attempt(
