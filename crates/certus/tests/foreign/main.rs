@@ -11,4 +11,7 @@ mod harness;
 mod judge;
 
 mod direct;
+mod haproxy;
+mod nginx;
+mod python;
 mod stage;
