@@ -8,15 +8,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use certus_pki::defaults;
+use certus_pki::{Rejection, defaults};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, Connecting, Connection, Endpoint, Incoming, ServerConfig, TransportConfig, VarInt,
+    ClientConfig, Connecting, Connection, Endpoint, Incoming, ServerConfig, TransportConfig,
+    TransportErrorCode, VarInt,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::server::StoresServerSessions;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{AlertDescription, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::admit::{Finished, Gate};
@@ -299,9 +300,14 @@ const REFUSED: VarInt = VarInt::from_u32(0x403);
 
 /// Why a QUIC handshake failed: what we noted of the peer, or else what QUIC says.
 fn of_quic(error: &quinn::ConnectionError, slot: &Slot) -> HandshakeError {
-    match lock(slot).rejection.take() {
-        Some(rejection) => HandshakeError::Rejected(rejection),
-        None => explain_quic_close(error).unwrap_or_else(|| quic_words(error)),
+    // Our own alert: no verifier is asked about a certificate that did not come.
+    let missing = TransportErrorCode::crypto(AlertDescription::CertificateRequired.into());
+    match (lock(slot).rejection.take(), error) {
+        (Some(rejection), _) => HandshakeError::Rejected(rejection),
+        (None, quinn::ConnectionError::TransportError(ours)) if ours.code == missing => {
+            HandshakeError::Rejected(Rejection::NoCertificate)
+        }
+        (None, _) => explain_quic_close(error).unwrap_or_else(|| quic_words(error)),
     }
 }
 
