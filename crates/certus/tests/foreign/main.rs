@@ -12,6 +12,8 @@ mod judge;
 
 mod direct;
 mod haproxy;
+mod http2;
 mod nginx;
 mod python;
+mod scan;
 mod stage;
