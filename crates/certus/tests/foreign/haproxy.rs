@@ -51,7 +51,7 @@ fn the_caller_is_told_through_haproxy_and_to_haproxy() {
     // Without a proxy before it, and so without its header.
     let (code, said) = curl(listen);
     assert!(code != 0 && !said.contains("reached"), "{code} {said}");
-    assert!(node.log().contains("CT-3206"), "{}", node.log());
+    until("the refusal is noted", || node.log().contains("CT-3206"), || node.log());
     assert_eq!(curl(front).0, 0, "{}", node.log());
     assert_eq!(node.end(), 0);
 }
