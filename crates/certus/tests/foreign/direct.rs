@@ -2,7 +2,7 @@
 
 use crate::harness::port;
 use crate::judge::is_there;
-use crate::stage::{self, TLS, agent, issue, run, run_with, service_once};
+use crate::stage::{self, TLS, agent, first_bytes, issue, run, run_with, service_once};
 
 /// What openssl sends through the connection.
 const GET: &str = "GET / HTTP/1.1\r\nHost: node.test\r\n\r\n";
@@ -86,6 +86,29 @@ fn openssl_says_which_version_and_which_alert() {
         says(s_client(port, "theirs", version), &["alert unknown ca"]);
         // In TLS 1.2 too, which does not have this alert; openssl knows it all the same.
         says(s_client(port, "", version), &["alert certificate required"]);
+    }
+    assert_eq!(node.end(), 0);
+}
+
+#[test]
+fn a_service_is_told_which_version_openssl_speaks() {
+    if !is_there("openssl") {
+        return;
+    }
+    let world = stage::world();
+    let (listen, service) = (port(), first_bytes());
+    let listener = format!(
+        "{TLS}listeners:\n  - {{transport: tcp, address: '127.0.0.1:{listen}', forward: '127.0.0.1:{service}', allow: 'dns:caller.test', proxy_protocol: {{send: true}}, tls: {{versions: '1.2+'}}}}\n"
+    );
+    let (node, _) = agent(&world, "node", &listener);
+    for version in ["1.2", "1.3"] {
+        let option = version.replace('.', "_");
+        let line = format!(
+            "openssl s_client -connect 127.0.0.1:{listen} -quiet -cert certs/caller.test.crt -key certs/caller.test.key -tls{option}"
+        );
+        let (_, said) = run_with(&world, &line, GET);
+        // PP2_SUBTYPE_SSL_VERSION is 0x21; two bytes of length follow it.
+        assert!(said.contains(&format!("\u{21}\0\u{7}TLSv{version}")), "{said:?}\n{}", node.log());
     }
     assert_eq!(node.end(), 0);
 }

@@ -1,7 +1,7 @@
 //! What every case needs: a CA with certificates, agents, services, and programs that end in time.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use crate::harness::{Daemon, World, until};
@@ -98,6 +98,17 @@ pub(crate) fn service_once() -> u16 {
 pub(crate) fn echo() -> u16 {
     serve(|stream| {
         let _ = std::io::copy(&mut stream.try_clone().unwrap(), &mut &stream);
+    })
+}
+
+/// A service that sends back the first bytes that come, and closes.
+pub(crate) fn first_bytes() -> u16 {
+    serve(|mut stream| {
+        let mut first = [0; 4096];
+        let read = stream.read(&mut first).unwrap_or(0);
+        let _ = stream.write_all(&first[..read]);
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
     })
 }
 

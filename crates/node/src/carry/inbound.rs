@@ -51,6 +51,8 @@ pub(super) struct Addresses {
     pub(super) from: SocketAddr,
     /// Whom they reached.
     pub(super) to: Option<SocketAddr>,
+    /// Which version of TLS is spoken, where any is.
+    pub(super) tls: Option<&'static str>,
 }
 
 impl Inbound {
@@ -80,12 +82,12 @@ impl Inbound {
 
     /// Authenticates one connection as far as TLS can.
     async fn enter(&self, mut tcp: TcpStream, from: SocketAddr) -> Result<Entered, Explanation> {
-        let mut ends = Addresses { from, to: tcp.local_addr().ok() };
+        let mut ends = Addresses { from, to: tcp.local_addr().ok(), tls: None };
         if self.spec.proxy_protocol.accept {
             let header = tokio::time::timeout(PROXY_HEADER_WITHIN, proxy_protocol::read_header(&mut tcp));
             let header = header.await.map_err(|_| no_proxy_header())?.map_err(|error| error.explain())?;
             if let Ends::Tcp { source, destination } = header.ends {
-                ends = Addresses { from: source, to: Some(destination) };
+                (ends.from, ends.to) = (source, Some(destination));
             }
         }
         let rejected = |rejection: certus_pki::Rejection| rejection.explain();
@@ -110,6 +112,7 @@ impl Inbound {
         self.means.metrics.handshake(Side::Server, outcome.as_ref().map(drop));
         let tls = outcome.map_err(|error: HandshakeError| error.explain())?;
         let admission = tls.admission().clone();
+        ends.tls = Some(tls.version());
         Ok(Entered { outer: Outer::Tls(Box::new(tls)), admission, ends })
     }
 
@@ -386,7 +389,7 @@ fn header_of(admission: &Admission, ends: Addresses) -> Header {
         certificate: !admission.resumed(),
         certificate_in_session: true,
         verified: true,
-        version: Some("TLSv1.3".to_owned()),
+        version: ends.tls.map(|version| format!("TLSv{version}")),
         common_name: Some(peer.subject.clone()),
     });
     let facts = Facts {

@@ -245,6 +245,7 @@ async fn serve(
         return inbound.failed(from, &admission.peer_name(), why);
     }
     let exporter = quic.exporter(e2e::EXPORTER_LABEL, b"");
-    let ends = Addresses { from, to: None };
+    // RFC 9001 4.2: QUIC has TLS 1.3 in it.
+    let ends = Addresses { from, to: None, tls: Some("1.3") };
     inbound.serve(Wire::Quic(Box::new(stream)), asked[0] == SEALED, exporter, admission, ends, run).await;
 }
