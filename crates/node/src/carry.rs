@@ -77,6 +77,14 @@ impl Means {
         let failures = Failures::new(own.clock().clone());
         Means { wallet: Wallet::new(own), key: None, metrics, failures }
     }
+
+    /// Says aloud that a peer was let in whose certificate has ended (`allow_expired`).
+    fn note_expired(&self, name: &str, admission: &Admission) {
+        let Some(peer) = admission.peer().map(|peer| &peer.peer).filter(|peer| peer.expired) else { return };
+        self.metrics.expired_admitted(name);
+        tracing::warn!(target: "certus::audit", name, peer = peer.name(), not_after = %peer.not_after,
+            "a peer was let in though its certificate has ended: allow_expired");
+    }
 }
 
 /// While what runs runs.

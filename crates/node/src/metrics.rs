@@ -29,6 +29,7 @@ struct Numbers {
     epoch_revision: Gauge,
     accept_failures: Counter,
     plaintext: Family<Named, Counter>,
+    expired: Family<Named, Counter>,
     links: Family<Named, Gauge>,
     sources: Sources,
     ready: Gauge,
@@ -106,6 +107,7 @@ impl Metrics {
             epoch_revision: Gauge::default(),
             accept_failures: Counter::default(),
             plaintext: Family::default(),
+            expired: Family::default(),
             links: Family::default(),
             sources: Sources::default(),
             ready: Gauge::default(),
@@ -160,6 +162,11 @@ impl Metrics {
             "plaintext_connections",
             "Connections that a permissive listener took in the clear",
             n.plaintext.clone(),
+        );
+        registry.register(
+            "expired_admitted",
+            "Connections of peers whose certificate had ended, let in by allow_expired",
+            n.expired.clone(),
         );
         registry.register("peer_linked", "1 while the link to a peer is up", n.links.clone());
         n.sources.register(registry);
@@ -237,6 +244,11 @@ impl Metrics {
     /// A permissive listener took a connection in the clear.
     pub fn plaintext_accepted(&self, listener: &str) {
         self.0.plaintext.get_or_create(&Named { name: listener.to_owned() }).inc();
+    }
+
+    /// A peer was let in though its certificate had ended.
+    pub(crate) fn expired_admitted(&self, name: &str) {
+        self.0.expired.get_or_create(&Named { name: name.to_owned() }).inc();
     }
 
     /// Whether the link to a peer is up.

@@ -158,6 +158,7 @@ impl Dialer {
         self.means.metrics.handshake(Side::Client, outcome.as_ref().map(drop));
         let tls = outcome.map_err(|error| error.explain())?;
         let admission = tls.admission().clone();
+        self.means.note_expired(&self.spec.name, &admission);
         Ok((Outer::Tls(Box::new(tls)), admission))
     }
 

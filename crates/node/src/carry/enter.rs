@@ -36,7 +36,7 @@ impl Inbound {
         seat: &Seat,
         run: &Run,
     ) -> Option<Entered> {
-        let mut ends = Addresses { from, to: tcp.local_addr().ok() };
+        let mut ends = Addresses { from, to: tcp.local_addr().ok(), tls: None };
         let entered = tokio::select! {
             () = run.ending.cancelled() => return None,
             () = seat.wanted() => Err(Seat::given_up()),
@@ -64,7 +64,7 @@ impl Inbound {
             let header = timeout(PROXY_HEADER_WITHIN, read_header(&mut tcp));
             let header = header.await.map_err(|_| no_proxy_header())?.map_err(|error| error.explain())?;
             if let Ends::Tcp { source, destination } = header.ends {
-                *ends = Addresses { from: source, to: Some(destination) };
+                *ends = Addresses { from: source, to: Some(destination), tls: None };
             }
         }
         let rejected = |rejection: certus_pki::Rejection| rejection.explain();
@@ -103,6 +103,8 @@ impl Inbound {
         self.means.metrics.handshake(Side::Server, outcome.as_ref().map(drop));
         let tls = outcome.map_err(|error| error.explain())?;
         let admission = tls.admission().clone();
+        ends.tls = Some(tls.version());
+        self.means.note_expired(&self.spec.name, &admission);
         Ok(Some((Outer::Tls(Box::new(tls)), admission)))
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Addresses {
     pub(super) from: SocketAddr,
     /// Whom they reached.
     pub(super) to: Option<SocketAddr>,
+    /// Which version of TLS they speak to us, `1.2` or `1.3`.
+    pub(super) tls: Option<&'static str>,
 }
 
 impl Inbound {
@@ -197,9 +199,7 @@ impl Inbound {
         };
         let mut plain = Plain::connect(backend).await.map_err(down)?;
         if self.spec.proxy_protocol.send {
-            let header = told::header(admission, ends, self.spec.tls.versions)
-                .encode()
-                .map_err(|error| error.explain())?;
+            let header = told::header(admission, ends).encode().map_err(|error| error.explain())?;
             plain.write_all(&header).await.map_err(down)?;
         }
         Ok(plain)

@@ -1,18 +1,18 @@
 //! What a service is told of its callers, in the PROXY protocol.
 
-use certus_tls::{Admission, Versions};
+use certus_tls::Admission;
 
 use super::inbound::Addresses;
 use super::proxy_protocol::{Ends, Facts, Header, TlsFacts};
 
 /// The header for one caller.
-pub(super) fn header(admission: &Admission, ends: Addresses, versions: Versions) -> Header {
+pub(super) fn header(admission: &Admission, ends: Addresses) -> Header {
     let peer = admission.peer().map(|peer| &peer.peer);
     let tls = peer.map(|peer| TlsFacts {
         certificate: !admission.resumed(),
         certificate_in_session: true,
         verified: true,
-        version: (versions == Versions::Tls13).then(|| "TLSv1.3".to_owned()),
+        version: ends.tls.map(|version| format!("TLSv{version}")),
         common_name: Some(peer.subject.clone()),
     });
     let facts = Facts {

@@ -73,7 +73,7 @@ pub(in crate::carry) async fn accept(endpoint: Endpoint, current: Current<Inboun
             .map(|bound| SocketAddr::new(incoming.local_ip().unwrap_or_else(|| bound.ip()), bound.port()));
         let run = run.clone();
         run.tasks.clone().spawn(async move {
-            let ends = Addresses { from: incoming.remote_address(), to };
+            let ends = Addresses { from: incoming.remote_address(), to, tls: Some("1.3") };
             connection(&inbound, incoming, ends, &seat, &run).await;
         });
     }
@@ -122,6 +122,7 @@ async fn connection(inbound: &Arc<Inbound>, incoming: Incoming, ends: Addresses,
 async fn streams_of(inbound: &Arc<Inbound>, quic: QuicConnection, ends: Addresses, run: &Run) {
     let from = ends.from;
     let admission = quic.admission().clone();
+    inbound.means.note_expired(&inbound.spec.name, &admission);
     let (cut, draining) = (admission.cancelled(), admission.draining());
     let (streams, mut finishing) = (Arc::new(AtomicUsize::new(0)), false);
     loop {
