@@ -48,8 +48,7 @@ async fn carrier(pair: &str, side: &str, to: SocketAddr, dir: &Path) -> Result<(
     let mut means = Means::new(publisher.credentials(), Metrics::new());
     let e2e = pair == "tcp+e2e";
     let word = pair.trim_end_matches("+e2e");
-    let transport =
-        Transport::ALL.into_iter().find(|one| one.as_str() == word).ok_or("no such transport")?;
+    let transport = Transport::ALL.into_iter().find(|one| one.as_str() == word).ok_or("no such transport")?;
     let other_key = if side == "listener" { "dialer" } else { "listener" };
     let other = AgentKey::load_or_make(&dir.join(other_key))?.id();
     means.key = Some(Arc::new(AgentKey::load_or_make(&dir.join(side))?));
@@ -170,7 +169,10 @@ async fn drive() -> Result<(), Failure> {
 }
 
 fn print_table(rows: &[[Vec<f64>; 3]]) {
-    println!("CPU time of both processes, medians of {} rounds; ratios are medians of rounds", rows[0][0].len());
+    println!(
+        "CPU time of both processes, medians of {} rounds; ratios are medians of rounds",
+        rows[0][0].len()
+    );
     println!(
         "{:<9} {:>8} {:>7} {:>7}   {:>8} {:>7} {:>7}   {:>8} {:>7} {:>7}",
         "pair", "s/GB", "/bare", "/relay", "us/conn", "/bare", "/relay", "us/64 B", "/bare", "/relay"

@@ -8,6 +8,7 @@ mod common;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use certus_pki::{Accept, Allow};
@@ -19,6 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+/// Peers, each of which comes so rarely that nobody remembers it: more than a listener remembers.
+const STRANGERS: usize = 1_500;
 /// Dialers at once.
 const CLIENTS: usize = 8;
 
@@ -79,61 +82,66 @@ async fn drive() -> Result<(), Failure> {
     authority.write(dir.path(), "client")?;
     let place = dir.path().to_str().ok_or("the temporary directory's name is not text")?;
     let servers = [Child::start(&["bare", place])?, Child::start(&["certus", place])?];
-    let full = bare::client_config(dir.path(), "client", false)?;
+    let full = [bare::client_config(dir.path(), "client", false)?];
+    let mut strangers = Vec::new();
+    for _ in 0..STRANGERS {
+        authority.write(dir.path(), "stranger")?;
+        strangers.push(bare::client_config(dir.path(), "stranger", false)?);
+    }
     // Sessions of two servers must not meet in one store.
-    let resuming = [
-        bare::client_config(dir.path(), "client", true)?,
-        bare::client_config(dir.path(), "client", true)?,
-    ];
+    let resuming =
+        [bare::client_config(dir.path(), "client", true)?, bare::client_config(dir.path(), "client", true)?];
     for (server, resuming) in servers.iter().zip(&resuming) {
         slice_of(server, &full, Duration::from_millis(300), HandshakeKind::Full).await?;
         dial(server.address, resuming).await?;
         println!("negotiated: {}", dial(server.address, resuming).await?.1);
     }
-    println!("server CPU, microseconds per connection");
-    println!("round   full: bare   certus   ratio   resumed: bare   certus   ratio   resumed/full");
-    let mut table: Vec<[f64; 4]> = Vec::new();
+    println!("server CPU, microseconds per connection: bare rustls, certus, ratio");
+    println!("{:<7}   {:>21}   {:>21}   {:>21}", "round", "full, peers known", "full, new peers", "resumed");
+    let mut table: Vec<[[f64; 2]; 3]> = Vec::new();
     for round in 0..rounds {
-        let mut row = [0.0; 4];
+        let mut row = [[0.0; 2]; 3];
         // Who begins changes from round to round.
         for place in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
-            row[place] = slice_of(&servers[place], &full, slice, HandshakeKind::Full).await?;
-            row[2 + place] =
-                slice_of(&servers[place], &resuming[place], slice, HandshakeKind::Resumed).await?;
+            let (server, again) = (&servers[place], std::slice::from_ref(&resuming[place]));
+            row[0][place] = slice_of(server, &full, slice, HandshakeKind::Full).await?;
+            row[1][place] = slice_of(server, &strangers, slice, HandshakeKind::Full).await?;
+            row[2][place] = slice_of(server, again, slice, HandshakeKind::Resumed).await?;
         }
-        print_row(&(round + 1).to_string(), row, [row[1] / row[0], row[3] / row[2]]);
+        print_row(&(round + 1).to_string(), row.map(|[bare, certus]| [bare, certus, certus / bare]));
         table.push(row);
     }
-    let column = |place: usize| median(table.iter().map(|row| row[place]));
-    let ratio = |over: usize, under: usize| median(table.iter().map(|row| row[over] / row[under]));
-    print_row("median", [column(0), column(1), column(2), column(3)], [ratio(1, 0), ratio(3, 2)]);
+    let of =
+        |what: usize, figure: &dyn Fn([f64; 2]) -> f64| median(table.iter().map(|row| figure(row[what])));
+    let medians = [0, 1, 2]
+        .map(|what| [of(what, &|row| row[0]), of(what, &|row| row[1]), of(what, &|row| row[1] / row[0])]);
+    print_row("median", medians);
+    println!("certus resumed over full: {:.2}", median(table.iter().map(|row| row[2][1] / row[0][1])));
     Ok(())
 }
 
-fn print_row(name: &str, [bare, certus, bare_resumed, certus_resumed]: [f64; 4], ratios: [f64; 2]) {
-    println!(
-        "{name:<7} {bare:>10.0} {certus:>8.0} {:>6.2}x {bare_resumed:>15.0} {certus_resumed:>8.0} {:>6.2}x {:>14.2}",
-        ratios[0],
-        ratios[1],
-        certus_resumed / certus
-    );
+fn print_row(name: &str, columns: [[f64; 3]; 3]) {
+    let columns = columns.map(|[bare, certus, ratio]| format!("   {bare:>6.0} {certus:>6.0} {ratio:>6.2}x"));
+    println!("{name:<7}{}", columns.concat());
 }
 
 /// Dials for `slice`: the server's CPU time for one connection, in microseconds.
 async fn slice_of(
     server: &Child,
-    config: &Arc<ClientConfig>,
+    configs: &[Arc<ClientConfig>],
     slice: Duration,
     expected: HandshakeKind,
 ) -> Result<f64, Failure> {
     let (before, begin, address) = (server.cpu()?, Instant::now(), server.address);
     let mut dialers = tokio::task::JoinSet::new();
+    let (configs, next) = (Arc::new(configs.to_vec()), Arc::new(AtomicUsize::new(0)));
     for _ in 0..CLIENTS {
-        let config = config.clone();
+        let (configs, next) = (configs.clone(), next.clone());
         dialers.spawn(async move {
             let (mut made, mut other) = (0_u32, 0_u32);
             while begin.elapsed() < slice {
-                let (kind, _) = dial(address, &config).await?;
+                let config = &configs[next.fetch_add(1, Ordering::Relaxed) % configs.len()];
+                let (kind, _) = dial(address, config).await?;
                 let as_expected = match expected {
                     HandshakeKind::Resumed => kind == HandshakeKind::Resumed,
                     _ => kind != HandshakeKind::Resumed,

@@ -74,12 +74,7 @@ impl Authority {
     pub(crate) fn revocation(&self, identity: &Identity) -> Revocation {
         let leaf = identity.leaf();
         let cert = CertId { issuer: self.issuer.key_hash(), serial: leaf.serial };
-        Revocation {
-            cert,
-            at: system_clock()(),
-            reason: Reason::KeyCompromise,
-            not_after: leaf.not_after,
-        }
+        Revocation { cert, at: system_clock()(), reason: Reason::KeyCompromise, not_after: leaf.not_after }
     }
 
     pub(crate) fn root_der(&self) -> &[u8] {

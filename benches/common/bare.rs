@@ -32,8 +32,7 @@ fn material(dir: &Path, name: &str) -> Result<Material, Failure> {
 pub(crate) fn server_config(dir: &Path, name: &str) -> Result<Arc<ServerConfig>, Failure> {
     let (roots, chain, key) = material(dir, name)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
     let config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
