@@ -181,7 +181,8 @@ impl Inbound {
     ) {
         let settled = tokio::select! {
             () = run.ending.cancelled() => return,
-            settled = self.settle(wire, asked, exporter, admission) => settled,
+            // Boxed, like all that ends before a connection idles: its task keeps room for the rest.
+            settled = Box::pin(self.settle(wire, asked, exporter, admission)) => settled,
         };
         match settled {
             Ok((wire, admission)) => self.forward(wire, &admission, ends, run).await,
@@ -323,10 +324,10 @@ impl End for Inbound {
 
     async fn carry(self: Arc<Self>, tcp: TcpStream, from: SocketAddr, run: Run) {
         let entered = {
-            let entering = async {
+            let entering = Box::pin(async {
                 let _place = self.handshakes.acquire().await;
                 self.enter(tcp, from).await
-            };
+            });
             tokio::select! {
                 () = run.ending.cancelled() => return,
                 entered = entering => entered,
@@ -337,12 +338,12 @@ impl End for Inbound {
             Err(why) => return self.failed(from, "", why),
         };
         match self.spec.transport {
-            Transport::H2 => self.multiplex(entered, &run).await,
+            Transport::H2 => Box::pin(self.multiplex(entered, &run)).await,
             Transport::Ws => {
                 let Entered { outer, admission, ends } = entered;
                 let exporter = outer.exporter(e2e::EXPORTER_LABEL);
                 let speaks = [ws::Subprotocol::EndToEnd, ws::Subprotocol::Plain];
-                match ws::accept(outer.ended_by_caller(), &self.spec.path, &speaks).await {
+                match Box::pin(ws::accept(outer.ended_by_caller(), &self.spec.path, &speaks)).await {
                     Ok(accepted) => {
                         let asked = accepted.subprotocol == ws::Subprotocol::EndToEnd;
                         let wire = Wire::Ws(Box::new(accepted.stream));
