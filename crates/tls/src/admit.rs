@@ -14,6 +14,7 @@ use crate::lifecycle::Lifecycle;
 use crate::lock;
 use crate::registry::{CutRecord, EndId, EndRules};
 use crate::stream::PeerIdentity;
+use crate::verdicts::{Verdicts, chain_hash};
 use crate::verifier::Notes;
 
 /// What stands between peers and one listener or dialer: whom it trusts, and whom of those it accepts.
@@ -27,6 +28,7 @@ pub(crate) struct Gate {
     unknown: Unknown,
     /// Which issuers peers may come from.
     issuers: Issuers,
+    verdicts: Verdicts,
     end: EndId,
 }
 
@@ -75,7 +77,8 @@ impl Gate {
         let rules = EndRules { lifecycle, issuers, grace: accept.grace() };
         let end = credentials.registry().new_end(rules);
         let accept = Mutex::new(Arc::new(accept));
-        Gate { credentials, accept, setting: Mutex::new(()), purpose, unknown, issuers, end }
+        let (setting, verdicts) = (Mutex::new(()), Verdicts::default());
+        Gate { credentials, accept, setting, purpose, unknown, issuers, verdicts, end }
     }
 
     pub(crate) fn now(&self) -> UnixTime {
@@ -99,9 +102,14 @@ impl Gate {
     /// Whether the peer with this chain is trusted and accepted.
     pub(crate) fn judge<C: AsRef<[u8]>>(&self, view: &View, chain: &[C]) -> Result<Peer, Rejection> {
         let (bundle, now) = (view.snapshot.bundle(), self.credentials.now());
+        let hash = chain_hash(chain);
+        if let Some(peer) = self.verdicts.find(view, &hash, now) {
+            return Ok(peer);
+        }
         let query = PeerQuery::new(bundle, now, self.purpose);
         let peer = PeerQuery { issuers: self.issuers, grace: view.accept.grace(), ..query }.verify(chain)?;
         view.accept.check(&peer)?;
+        self.verdicts.keep(view, hash, now, &peer);
         Ok(peer)
     }
 

@@ -77,6 +77,7 @@ mod registry;
 mod server;
 mod sessions;
 mod stream;
+mod verdicts;
 mod verifier;
 
 // The helpers that unit tests share with the integration tests name this crate from outside.

@@ -132,8 +132,9 @@ impl Server {
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let (config, own) = self.config()?;
-        let handshake = self.handshake(config, io);
-        let (outcome, notes) = with_notes(error::in_time(handshake)).await;
+        // Boxed: connections outlive their handshakes, and a task keeps the room of all it ever does.
+        let handshake = Box::pin(error::in_time(self.handshake(config, io)));
+        let (outcome, notes) = with_notes(handshake).await;
         let tls = match outcome {
             Ok(tls) => tls,
             Err((failed, io)) => {

@@ -75,6 +75,45 @@ fn i11_the_epoch_is_read_again_after_registration() {
     assert_eq!(one.registry().indexed(), [0; 6]);
 }
 
+/// A chain that was found good is not verified again, but only as long as nothing could say otherwise.
+#[test]
+fn i11_a_remembered_verdict_ends_with_its_view_and_its_time() {
+    let (prod, dial) = (Authority::new("prod"), Dial::new());
+    let one = node(&prod.identity(WEB_1), &bundle("prod", 1, &[&prod], &[]), &dial);
+    let rules = (Issuers::Known, Lifecycle::default());
+    let gate =
+        Gate::new(one.credentials(), only(&["spiffe://prod/*"]), Purpose::Client, Unknown::Refused, rules);
+    let identity = prod.identity(WEB_2);
+    let chain = identity.chain();
+    let first = gate.judge(&gate.view(), chain).unwrap();
+    assert_eq!(gate.judge(&gate.view(), chain).unwrap(), first);
+    // The same bytes cut elsewhere are another chain.
+    let mut cut = chain.to_vec();
+    let last = cut[0].pop().unwrap();
+    cut[1].insert(0, last);
+    assert!(gate.judge(&gate.view(), &cut).is_err());
+
+    gate.set_accept(only(&[WEB_1]));
+    assert!(matches!(gate.judge(&gate.view(), chain), Err(Rejection::NotAllowed { .. })));
+    gate.set_accept(only(&["spiffe://prod/*"]));
+    gate.judge(&gate.view(), chain).unwrap();
+    let own = one.current().identity().cloned();
+    let publish = |revision, authorities: &[&Authority], revoked: &[certus_pki::Revocation]| {
+        one.publish(Snapshot::new(own.clone(), bundle("prod", revision, authorities, revoked))).unwrap();
+    };
+    publish(2, &[&prod], &[prod.revoke(&identity)]);
+    assert!(matches!(gate.judge(&gate.view(), chain), Err(Rejection::Revoked { .. })));
+    publish(3, &[&prod], &[]);
+    gate.judge(&gate.view(), chain).unwrap();
+    publish(4, &[&Authority::new("prod")], &[]);
+    assert!(gate.judge(&gate.view(), chain).is_err());
+    publish(5, &[&prod], &[]);
+    gate.judge(&gate.view(), chain).unwrap();
+    dial.advance(world::DAY);
+    dial.advance(world::DAY);
+    assert!(matches!(gate.judge(&gate.view(), chain), Err(Rejection::Expired { .. })));
+}
+
 #[tokio::test]
 async fn the_registry_keeps_nothing_of_what_ended() {
     let (prod, dial) = (Authority::new("prod"), Dial::new());

@@ -149,7 +149,8 @@ impl Inbound {
     ) {
         let settled = tokio::select! {
             () = run.ending.cancelled() => return,
-            settled = self.settle(wire, asked, exporter, admission) => settled,
+            // Boxed, like all that ends before a connection idles: its task keeps room for the rest.
+            settled = Box::pin(self.settle(wire, asked, exporter, admission)) => settled,
         };
         match settled {
             Ok((wire, admission)) => self.forward(wire, &admission, ends, run).await,
@@ -250,10 +251,11 @@ impl End for Inbound {
     }
 
     async fn carry(self: Arc<Self>, tcp: TcpStream, from: SocketAddr, seat: Seat, run: Run) {
-        let Some(entered) = self.enter(tcp, from, &seat, &run).await else { return };
+        // In boxes, so that a connection's task keeps no room for what it did at its beginning.
+        let Some(entered) = Box::pin(self.enter(tcp, from, &seat, &run)).await else { return };
         match self.spec.transport {
-            Transport::H2 => self.multiplex(entered, &run).await,
-            Transport::Ws => self.websocket(entered, &run).await,
+            Transport::H2 => Box::pin(self.multiplex(entered, &run)).await,
+            Transport::Ws => Box::pin(self.websocket(entered, &run)).await,
             Transport::Tcp | Transport::Quic => {
                 let Entered { outer, admission, ends } = entered;
                 let exporter = outer.exporter(e2e::EXPORTER_LABEL);

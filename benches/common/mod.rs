@@ -1,0 +1,36 @@
+//! What the benches share: an authority in memory, child processes and their CPU time, an echo service.
+//!
+//! Nothing here is measured itself.
+#![allow(dead_code, reason = "each bench uses a part")]
+
+pub(crate) mod authority;
+pub(crate) mod bare;
+pub(crate) mod child;
+pub(crate) mod service;
+
+use std::error::Error;
+
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// Whether the fuller run was asked for: `cargo bench … -- --long`.
+pub(crate) fn long() -> bool {
+    std::env::args().any(|argument| argument == "--long")
+}
+
+/// The middle one of `values`.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// The value below which `share` of `values` are.
+pub(crate) fn quantile(values: impl IntoIterator<Item = f64>, share: f64) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    values.get((last as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
+}
+
+/// The runtime of both ends of every pair: one worker, so that nobody gains by a second core.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
+}
