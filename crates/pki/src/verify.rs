@@ -60,6 +60,8 @@ pub struct Peer {
     pub fingerprint: Sha256,
     /// Its certificate's last moment.
     pub not_after: UnixTime,
+    /// SHA-256 of the root certificate that its chain was found to end in.
+    pub root: Sha256,
     /// The last moment of its whole chain, root included: afterwards it must not stay connected.
     pub chain_not_after: UnixTime,
     /// Its certificate has ended, and was taken all the same (see [`crate::Accept::allowing_expired`]).
@@ -162,6 +164,7 @@ impl<'a> PeerQuery<'a> {
             key_type: leaf.public_key.key_type(),
             fingerprint: leaf.fingerprint(),
             not_after: leaf.not_after,
+            root: path.root,
             chain_not_after: ends.min(issuers_end).min(path.root_end),
             expired,
             sans: leaf.sans,
@@ -185,6 +188,8 @@ struct Path {
     /// The last moment of whichever CA certificate between leaf and root ends first.
     issuers_end: UnixTime,
     root_end: UnixTime,
+    /// SHA-256 of the root's certificate.
+    root: Sha256,
 }
 
 enum PathError {
@@ -233,7 +238,7 @@ fn verify_path<C: AsRef<[u8]>>(
         }
         issuers_end = issuers_end.min(above.not_after);
     }
-    Ok(Path { issuer, issuers_end, root_end: root.not_after() })
+    Ok(Path { issuer, issuers_end, root_end: root.not_after(), root: Sha256::of(root.der()) })
 }
 
 fn in_time(what: &'static str, from: UnixTime, to: UnixTime, now: UnixTime) -> Result<(), Rejection> {

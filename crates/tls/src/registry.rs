@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use certus_pki::{
-    Accept, AgentId, Bundle, CertId, Issuers, Lifetime, Peer, PeerQuery, Purpose, Rejection, UnixTime,
+    Accept, AgentId, Bundle, CertId, Issuers, Lifetime, Peer, PeerQuery, Purpose, Rejection, Sha256, UnixTime,
 };
 
 use crate::connection::{Admitted, Connection, Registered};
@@ -130,10 +130,15 @@ impl Registry {
                 }
             }
         }
-        if let Some((old, connections)) = to_verify {
+        if let Some((old, mut connections)) = to_verify {
+            let own = lost::own_untrusted(&connections, &old, new, now);
+            // Who was found below a root that stays is below it still.
+            let roots: BTreeSet<Sha256> = new.roots().iter().map(|root| Sha256::of(root.der())).collect();
+            connections
+                .retain(|(one, _)| one.peer.as_ref().is_some_and(|peer| !roots.contains(&peer.peer.root)));
             doomed
                 .extend(self.judge_again(&connections, |one, rules| lost::as_of_trust(one, rules, new, now)));
-            doomed.extend(lost::own_untrusted(&connections, &old, new, now));
+            doomed.extend(own);
         }
         // Behind those whose root is gone, which says more than that its issuers are.
         doomed.extend(indexed);

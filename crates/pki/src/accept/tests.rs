@@ -15,6 +15,7 @@ fn peer(identity: &str, sans: &[&str]) -> Peer {
         key_type: KeyType::P256,
         fingerprint: Sha256::of(b"certificate"),
         not_after: UnixTime::from_secs(2),
+        root: Sha256::of(b"root"),
         chain_not_after: UnixTime::from_secs(2),
         expired: false,
     }
