@@ -189,3 +189,19 @@ async fn a_listener_that_never_has_sessions_says_so() {
         assert_eq!(ask(two.dials(spec).await, b"hello").await.unwrap(), b"HELLO", "{what}");
     }
 }
+
+/// An end-to-end session ends in order with its node, and is never taken for complete where it was cut.
+#[tokio::test]
+async fn a_node_that_ends_says_so_inside_the_session() {
+    for transport in Transport::ALL {
+        let (one, two) = (Agent::new().await, Agent::new().await);
+        let allowed = format!("agent:{}", two.node.agent_id());
+        let at = one.listens(open(transport, crate::world::echo().await, &allowed)).await;
+        let port = two.dials(known(transport, one.node.agent_id(), at)).await;
+        let mut live = carried(port).await;
+        crate::soon("the end", one.node.shutdown_within(std::time::Duration::ZERO)).await;
+        let mut rest = Vec::new();
+        let read = crate::soon("the end", live.read_to_end(&mut rest)).await;
+        assert!(read.is_ok() && rest.is_empty(), "{transport}: {read:?}, {:?}", two.node.failures().last());
+    }
+}

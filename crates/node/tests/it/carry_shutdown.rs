@@ -65,8 +65,8 @@ async fn who_stays_beyond_the_time_sees_an_end() {
             let end = if ends == "listener" { &one } else { &two };
             soon(&what, end.carrier.shutdown_within(Duration::ZERO)).await;
             let mut rest = Vec::new();
-            let _ = soon(&what, stays.read_to_end(&mut rest)).await;
-            assert!(rest.is_empty(), "{what}");
+            let read = soon(&what, stays.read_to_end(&mut rest)).await;
+            assert!(read.is_ok() && rest.is_empty(), "{what}: {read:?}");
             one.live_is(&what, 0).await;
         }
     }

@@ -84,10 +84,13 @@ pub(in crate::carry) async fn accept(endpoint: Endpoint, current: Current<Inboun
         }
     };
     tokio::select! {
-        () = run.ending.cancelled() => endpoint.close(DONE, b"this node ends"),
+        () = run.ending.cancelled() => {}
         () = endpoint.wait_idle() => return,
         () = refusing => {}
     }
+    // Each connection says goodbye for its streams, and then for itself.
+    let _ = tokio::time::timeout(2 * GOODBYE, endpoint.wait_idle()).await;
+    endpoint.close(DONE, b"this node ends");
     // The last packets say goodbye.
     let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
 }

@@ -3,9 +3,9 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use quinn::{RecvStream, SendStream, VarInt};
+use quinn::{RecvStream, SendStream, StoppedError, VarInt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::DropGuard;
 
@@ -14,11 +14,15 @@ use crate::carry::pool::Counted;
 /// The application's code of a stream that broke off.
 const ABORTED: VarInt = VarInt::from_u32(0x500);
 
+type Arriving = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
+
 /// A stream. Dropped before it was shut down, it is reset: quinn alone would say that it is complete.
 pub(crate) struct QuicStream {
     pub(super) send: SendStream,
     pub(super) receive: RecvStream,
     is_shut: bool,
+    /// Until the other end has all of it: a connection that is closed before loses what is on its way.
+    arriving: Option<Arriving>,
     /// Its connection counts it.
     pub(in crate::carry) counted: Option<Counted>,
     /// Its connection lives as long as it does.
@@ -27,7 +31,7 @@ pub(crate) struct QuicStream {
 
 impl QuicStream {
     pub(super) fn new(send: SendStream, receive: RecvStream, counted: Option<Counted>) -> QuicStream {
-        QuicStream { send, receive, is_shut: false, counted, user: None }
+        QuicStream { send, receive, is_shut: false, arriving: None, counted, user: None }
     }
 
     /// Ends both directions so that nobody takes them for complete.
@@ -67,7 +71,15 @@ impl AsyncWrite for QuicStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.is_shut = true;
-        AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx)
+        if !self.is_shut {
+            ready!(AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx))?;
+            self.is_shut = true;
+            self.arriving = Some(Box::pin(self.send.stopped()));
+        }
+        let Some(arriving) = &mut self.arriving else { return Poll::Ready(Ok(())) };
+        let arrived = ready!(arriving.as_mut().poll(cx));
+        self.arriving = None;
+        // Whoever wants to hear no more has what it wants.
+        Poll::Ready(arrived.map(drop).map_err(io::Error::other))
     }
 }
