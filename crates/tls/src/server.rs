@@ -273,6 +273,8 @@ impl Server {
         config.alpn_protocols = self.options.alpn.clone();
         config.session_storage = Sessions::new(self.gate.clone(), self.screened);
         config.send_tls13_tickets = TICKETS;
+        // All of ours are sound; that the choice is not a stranger's is one thing less to argue about.
+        config.ignore_client_order = true;
         Ok(config)
     }
 }
