@@ -82,8 +82,9 @@ impl Connection {
 
     pub(crate) fn cut(&self, reason: CutReason) {
         if self.reason.set(reason).is_ok() {
-            self.draining.cancel();
+            // In this order: whoever waits for either must not take a cut for a drain.
             self.token.cancel();
+            self.draining.cancel();
             self.reader.wake();
             self.writer.wake();
         }
