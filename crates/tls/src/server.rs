@@ -254,8 +254,9 @@ impl Server {
         config.alpn_protocols = self.options.alpn.clone();
         config.session_storage = Sessions::new(self.gate.clone(), self.screened);
         config.send_tls13_tickets = TICKETS;
-        // RFC 7627: without it, secrets and sessions of TLS 1.2 are not one connection's alone.
-        config.require_ems = true;
+        // RFC 7627: without it, a caller's certificate in TLS 1.2 is not one connection's alone. Strangers
+        // who show none may be old; our own dialers want it of every server.
+        config.require_ems = self.options.client_certificate != ClientCertificate::NotAsked;
         // All of ours are sound; that the choice is not a stranger's is one thing less to argue about.
         config.ignore_client_order = true;
         Ok(config)

@@ -24,6 +24,8 @@ pub(super) async fn of_the_caller(story: &mut Story) -> Result<String, Explanati
         return Err(not_observed("no connection was opened before", "one", "none"));
     };
     let ended = watch_end(live);
+    // Held by somebody who enforces nothing: only web-1 can end it.
+    let held = story.dial(&to_web_1(credentials.clone())?).await.map_err(|error| error.explain())?;
 
     let cut_before = story.cut();
     let start = Instant::now();
@@ -41,6 +43,7 @@ pub(super) async fn of_the_caller(story: &mut Story) -> Result<String, Explanati
     // Not web-2's own end of it: web-1 must have acted.
     let by_web_1 = || story.cut() > cut_before;
     until(by_web_1).await.ok_or_else(|| not_observed("web-1 cut no connection", "one at least", "none"))?;
+    drop(held);
 
     let fresh = to_web_1(credentials.clone())?;
     story.refusal(&fresh, "certificate_revoked", "revoked").await?;

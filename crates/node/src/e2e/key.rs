@@ -30,6 +30,7 @@ impl AgentKey {
         let mut secret = Zeroizing::new([0; AgentId::BYTES]);
         aws_lc_rs::rand::fill(&mut *secret)
             .map_err(|_| E2eError::Library { words: "the system gives no randomness".to_owned() })?;
+        clamp(&mut secret);
         AgentKey::of(secret)
     }
 
@@ -99,6 +100,11 @@ impl AgentKey {
         }
         let mut secret = Zeroizing::new([0; AgentId::BYTES]);
         secret.copy_from_slice(&block.der[..AgentId::BYTES]);
+        let mut clamped = secret.clone();
+        clamp(&mut clamped);
+        if *clamped != *secret {
+            return Err(damaged("a bit is set that no key has".to_owned()));
+        }
         let key = AgentKey::of(secret).map_err(|error| wrong(error.explain()))?;
         if key.id.as_bytes()[..] != block.der[AgentId::BYTES..] {
             let words = "its two halves do not belong to each other";
@@ -106,6 +112,12 @@ impl AgentKey {
         }
         Ok(key)
     }
+}
+
+/// Sets the bits that X25519 does not read as it reads them (RFC 7748 5), so that a key has one spelling.
+fn clamp(secret: &mut [u8; AgentId::BYTES]) {
+    secret[0] &= 248;
+    secret[31] = (secret[31] & 127) | 64;
 }
 
 const LABEL: &str = "CERTUS AGENT KEY";
@@ -190,7 +202,7 @@ mod tests {
         let other = pem::encode(pem::PRIVATE_KEY, &[7; 64]);
         assert!(refused(other.as_bytes()).message.contains("`CERTUS AGENT KEY`"));
         assert!(refused(pem::encode(LABEL, &[7; 32]).as_bytes()).message.contains("64 bytes, got 32"));
-        assert_eq!(refused(pem::encode(LABEL, &[7; 64]).as_bytes()).code, code::KEY_MISMATCH);
+        assert_eq!(refused(pem::encode(LABEL, &[72; 64]).as_bytes()).code, code::KEY_MISMATCH);
         refused(&[whole.clone(), whole.clone()].concat());
         refused(b"\xff");
     }
