@@ -22,6 +22,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Peers, each of which comes so rarely that nobody remembers it: more than a listener remembers.
 const STRANGERS: usize = 1_500;
+/// Who dials next, over all slices.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// Dialers at once.
 const CLIENTS: usize = 8;
 
@@ -134,13 +136,13 @@ async fn slice_of(
 ) -> Result<f64, Failure> {
     let (before, begin, address) = (server.cpu()?, Instant::now(), server.address);
     let mut dialers = tokio::task::JoinSet::new();
-    let (configs, next) = (Arc::new(configs.to_vec()), Arc::new(AtomicUsize::new(0)));
+    let configs = Arc::new(configs.to_vec());
     for _ in 0..CLIENTS {
-        let (configs, next) = (configs.clone(), next.clone());
+        let configs = configs.clone();
         dialers.spawn(async move {
             let (mut made, mut other) = (0_u32, 0_u32);
             while begin.elapsed() < slice {
-                let config = &configs[next.fetch_add(1, Ordering::Relaxed) % configs.len()];
+                let config = &configs[NEXT.fetch_add(1, Ordering::Relaxed) % configs.len()];
                 let (kind, _) = dial(address, config).await?;
                 let as_expected = match expected {
                     HandshakeKind::Resumed => kind == HandshakeKind::Resumed,
