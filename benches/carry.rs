@@ -1,192 +1,231 @@
-//! Carrying between two agents, over each transport: CPU time of both processes against a bare rustls
-//! pair and a relay pair without TLS.
+//! Tunnel pairs: what the two processes of a pair cost in CPU time, ours on every transport beside a bare
+//! rustls pair, a plain relay, and pairs of nginx, haproxy and stunnel where they are installed.
 //!
-//! Each half of each pair is a process of its own with one worker; client and service are in this one.
+//! Four things are measured for each pair, round after round: bytes in bulk over 1 stream and over 16, a
+//! connection for each request of 64 bytes, and requests of 64 bytes on 16 open connections. The client and
+//! the service are in this process and not counted. `--only tcp,bare` measures those alone; `--long` more.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod common;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use certus_node::{
-    AgentKey, Backend, Carrier, ListenerSpec, Means, Metrics, PeerId, PeerSpec, TlsSpec, Transport,
-};
-use certus_pki::Allow;
 use common::child::{self, Child};
-use common::{Failure, authority, bare, long, median, service};
+use common::foreign::Program;
+use common::{Failure, authority, carriers, long, median, number_of, quantile, service, value_of};
+use tokio::task::JoinSet;
 
-/// Connections at once where small requests are measured.
-const KEPT: usize = 16;
-/// The pairs, baselines first.
-const PAIRS: [&str; 7] = ["relay", "bare", "tcp", "h2", "ws", "quic", "tcp+e2e"];
+/// Streams and connections at once where there is more than one.
+const MANY: usize = 16;
+/// What is left to be done when the last answer has come, such as closing, is counted too.
+const SETTLE: Duration = Duration::from_millis(100);
 
 fn main() -> Result<(), Failure> {
-    let runtime = common::runtime()?;
+    child::many_files();
     match child::role() {
-        Some(role) => runtime.block_on(serve(&role)),
-        None => runtime.block_on(drive()),
+        // One worker for each process, so that nobody gains by a second core.
+        Some(role) => common::runtime()?.block_on(carriers::run(&role)),
+        None => common::runtime()?.block_on(drive()),
     }
 }
 
-async fn serve(role: &[String]) -> Result<(), Failure> {
-    let [pair, side, to, dir] = role else { return Err("four words tell a child".into()) };
-    let (to, dir): (SocketAddr, &Path) = (to.parse()?, Path::new(dir));
-    let address = match (pair.as_str(), side.as_str()) {
-        ("relay", _) => bare::relay(to).await?,
-        ("bare", "listener") => bare::listener(bare::server_config(dir, side)?, to, 64 << 10).await?,
-        ("bare", _) => bare::dialer(bare::client_config(dir, side, true)?, to).await?,
-        (pair, side) => return carrier(pair, side, to, dir).await,
-    };
-    child::serve(address).await
+/// What was measured in one round.
+#[derive(Clone, Copy)]
+struct Row {
+    /// CPU seconds for each GB.
+    bulk: f64,
+    bulk_many: f64,
+    /// CPU microseconds for each request on a connection of its own, one client after the other.
+    connection: f64,
+    /// The same with many clients at once.
+    connection_many: f64,
+    /// CPU microseconds for each request on an open connection.
+    small: f64,
+    /// Median microseconds until its answer came.
+    small_wait: f64,
 }
 
-/// One of two agents, until nobody wants it any more.
-async fn carrier(pair: &str, side: &str, to: SocketAddr, dir: &Path) -> Result<(), Failure> {
-    let publisher = authority::read_publisher(dir, side)?;
-    let mut means = Means::new(publisher.credentials(), Metrics::new());
-    let e2e = pair == "tcp+e2e";
-    let word = pair.trim_end_matches("+e2e");
-    let transport = Transport::ALL.into_iter().find(|one| one.as_str() == word).ok_or("no such transport")?;
-    let other_key = if side == "listener" { "dialer" } else { "listener" };
-    let other = AgentKey::load_or_make(&dir.join(other_key))?.id();
-    means.key = Some(Arc::new(AgentKey::load_or_make(&dir.join(side))?));
-    let carrier = if side == "listener" {
-        let allow =
-            if e2e { Allow::Agent(other) } else { Allow::Id("spiffe://bench/worker/dialer".parse()?) };
-        let forward = Backend::Tcp(to.to_string());
-        let mut listener = ListenerSpec::new("bench", transport, "127.0.0.1:0", forward, allow);
-        if e2e {
-            listener.tls = TlsSpec::mesh();
-        }
-        Carrier::start(means, vec![listener], Vec::new()).await?
-    } else {
-        let id = "spiffe://bench/worker/listener".parse()?;
-        let mut peer = PeerSpec::new("bench", id, transport, to.to_string(), "127.0.0.1:0");
-        if e2e {
-            peer.tls = TlsSpec::mesh();
-            peer.id = PeerId::Agent(other);
-        }
-        Carrier::start(means, Vec::new(), vec![peer]).await?
-    };
-    child::serve(carrier.bound("bench").ok_or("not bound")?).await
+impl Row {
+    const NAMES: [&str; 6] =
+        ["GB, 1 stream", "GB, 16", "connection", "connection, 16", "small request", "its wait"];
+
+    fn values(&self) -> [f64; 6] {
+        [self.bulk, self.bulk_many, self.connection, self.connection_many, self.small, self.small_wait]
+    }
 }
 
-/// Two processes that carry.
 struct Pair {
-    listener: Child,
-    dialer: Child,
+    name: String,
+    ends: Vec<Child>,
+    rounds: Vec<Row>,
 }
 
 impl Pair {
-    fn start(name: &str, service: SocketAddr, dir: &str) -> Result<Pair, Failure> {
-        let listener = Child::start(&[name, "listener", &service.to_string(), dir])?;
-        let dialer = Child::start(&[name, "dialer", &listener.address.to_string(), dir])?;
-        Ok(Pair { listener, dialer })
-    }
-
-    fn port(&self) -> SocketAddr {
-        self.dialer.address
-    }
-
     fn cpu(&self) -> Result<f64, Failure> {
-        Ok(self.listener.cpu()? + self.dialer.cpu()?)
+        self.ends.iter().map(Child::cpu).sum()
     }
 
-    /// CPU seconds for one GB (10^9 bytes) on one stream.
-    async fn bulk(&self, megabytes: usize) -> Result<f64, Failure> {
-        let before = self.cpu()?;
-        service::bulk(self.port(), megabytes * 1_000_000).await?;
-        Ok((self.cpu()? - before) * 1000.0 / megabytes as f64)
+    /// Where its way in is.
+    fn port(&self) -> Result<SocketAddr, Failure> {
+        Ok(self.ends.last().ok_or("a pair without ends")?.address)
     }
+}
 
-    /// CPU microseconds for a new connection and one message there and back.
-    async fn connections(&self, count: u32) -> Result<f64, Failure> {
-        let before = self.cpu()?;
-        for _ in 0..count {
-            service::open(self.port()).await?;
-        }
-        Ok((self.cpu()? - before) * 1e6 / f64::from(count))
+fn pairs(dir: &Path, backend: SocketAddr) -> Result<Vec<Pair>, Failure> {
+    let only = value_of("--only");
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only.split(',').any(|one| one == name));
+    let mut pairs = Vec::new();
+    for kind in ["relay", "bare"].into_iter().chain(carriers::OURS).filter(|kind| wanted(kind)) {
+        let ends = carriers::pair(kind, dir, backend)?;
+        pairs.push(Pair { name: kind.to_owned(), ends, rounds: Vec::new() });
     }
-
-    /// CPU microseconds for one message there and back on connections that are kept.
-    async fn requests(&self, each: u32) -> Result<f64, Failure> {
-        let mut kept = Vec::new();
-        for _ in 0..KEPT {
-            kept.push(service::open(self.port()).await?);
+    for program in Program::ALL.into_iter().filter(|program| wanted(program.name())) {
+        if program.is_here() {
+            let ends = program.pair(dir, backend)?;
+            pairs.push(Pair { name: program.name().to_owned(), ends, rounds: Vec::new() });
+        } else {
+            println!("{} is not installed, and left out", program.name());
         }
-        let before = self.cpu()?;
-        let mut asking = tokio::task::JoinSet::new();
-        for mut stream in kept {
-            asking.spawn(async move {
-                for _ in 0..each {
-                    service::echo(&mut stream).await?;
-                }
-                Ok::<(), Failure>(())
-            });
-        }
-        while let Some(asked) = asking.join_next().await {
-            asked??;
-        }
-        Ok((self.cpu()? - before) * 1e6 / (f64::from(each) * KEPT as f64))
     }
+    Ok(pairs)
 }
 
 async fn drive() -> Result<(), Failure> {
-    let (rounds, megabytes, connections, requests) =
-        if long() { (7, 1_000, 1_500, 3_000) } else { (3, 500, 500, 1_000) };
+    let rounds = number_of("--rounds", if long() { 7 } else { 3 })?;
+    let bytes = number_of("--megabytes", if long() { 500 } else { 200 })? * 1_000_000;
+    let slice = Duration::from_secs(if long() { 2 } else { 1 });
     let dir = tempfile::tempdir()?;
     let authority = authority::Authority::new()?;
-    for side in ["listener", "dialer"] {
-        authority.write(dir.path(), side)?;
-        // Both halves read the other's, so the keys are there before either starts.
-        AgentKey::load_or_make(&dir.path().join(side))?;
+    authority.write(dir.path(), "server")?;
+    authority.write(dir.path(), "client")?;
+    let backend = service::start().await?;
+    let mut pairs = pairs(dir.path(), backend)?;
+    for pair in &pairs {
+        service::bulk(pair.port()?, 1_000_000).await.map_err(|error| format!("{}: {error}", pair.name))?;
     }
-    let place = dir.path().to_str().ok_or("the temporary directory's name is not text")?;
-    let service = service::start().await?;
-    let mut pairs = Vec::new();
-    for name in PAIRS {
-        let pair = Pair::start(name, service, place)?;
-        pair.bulk(20).await.map_err(|error| format!("{name}: {error}"))?;
-        pair.connections(20).await.map_err(|error| format!("{name}: {error}"))?;
-        pairs.push(pair);
-    }
-    let mut rows: Vec<[Vec<f64>; 3]> = vec![Default::default(); PAIRS.len()];
+    println!(
+        "load {}, {rounds} rounds; CPU of both ends: s for each GB, us for each request",
+        common::load()
+    );
     for round in 0..rounds {
-        // Who begins changes from round to round.
-        for step in 0..PAIRS.len() {
-            let place = (round * 2 + step) % PAIRS.len();
-            let (pair, row) = (&pairs[place], &mut rows[place]);
-            let failed = |error: Failure| format!("{}: {error}", PAIRS[place]);
-            row[0].push(pair.bulk(megabytes).await.map_err(failed)?);
-            row[1].push(pair.connections(connections).await.map_err(failed)?);
-            row[2].push(pair.requests(requests).await.map_err(failed)?);
+        let count = pairs.len();
+        for place in 0..count {
+            let pair = &mut pairs[(place + round) % count];
+            let row = measure(pair, bytes, slice).await.map_err(|error| format!("{}: {error}", pair.name))?;
+            pair.rounds.push(row);
+            eprintln!("{} {:<9} {:.2?}", round + 1, pair.name, row.values());
         }
     }
-    print_table(&rows);
+    print(&pairs);
     Ok(())
 }
 
-fn print_table(rows: &[[Vec<f64>; 3]]) {
-    println!(
-        "CPU time of both processes, medians of {} rounds; ratios are medians of rounds",
-        rows[0][0].len()
-    );
-    println!(
-        "{:<9} {:>8} {:>7} {:>7}   {:>8} {:>7} {:>7}   {:>8} {:>7} {:>7}",
-        "pair", "s/GB", "/bare", "/relay", "us/conn", "/bare", "/relay", "us/64 B", "/bare", "/relay"
-    );
-    for (name, row) in PAIRS.iter().zip(rows) {
-        let mut line = format!("{name:<9}");
-        for (what, values) in row.iter().enumerate() {
-            let over = |other: usize| {
-                median(values.iter().zip(&rows[other][what]).map(|(value, base)| value / base))
-            };
-            let figure = median(values.iter().copied());
-            let digits = if what == 1 { 0 } else { 2 };
-            line += &format!(" {figure:>8.digits$} {:>6.2}x {:>6.2}x  ", over(1), over(0));
-        }
-        println!("{line}");
+fn print(pairs: &[Pair]) {
+    print!("{:<10}", "median");
+    for name in Row::NAMES {
+        print!("{name:>24}");
     }
+    println!("\n{:<10}(in brackets: over the bare pair, over the relay; each the median of the rounds)", "");
+    let baseline = |name| pairs.iter().find(|pair| pair.name == name);
+    for pair in pairs {
+        print!("{:<10}", pair.name);
+        for column in 0..Row::NAMES.len() {
+            let value = median(pair.rounds.iter().map(|row| row.values()[column]));
+            let over = |name| match baseline(name) {
+                Some(other) => {
+                    let both = pair.rounds.iter().zip(&other.rounds);
+                    format!(
+                        "{:.2}",
+                        median(both.map(|(one, two)| one.values()[column] / two.values()[column]))
+                    )
+                }
+                None => "-".to_owned(),
+            };
+            print!("{:>24}", format!("{value:.2} ({}, {})", over("bare"), over("relay")));
+        }
+        println!();
+    }
+}
+
+async fn measure(pair: &Pair, bytes: usize, slice: Duration) -> Result<Row, Failure> {
+    let port = pair.port()?;
+    let bulk = counted(pair, async {
+        service::bulk(port, bytes).await?;
+        Ok(bytes)
+    });
+    let bulk = bulk.await?.0 * 1e9;
+    let many = counted(pair, async {
+        let mut streams = JoinSet::new();
+        for _ in 0..MANY {
+            streams.spawn(service::bulk(port, bytes / MANY));
+        }
+        while let Some(stream) = streams.join_next().await {
+            stream??;
+        }
+        Ok(bytes / MANY * MANY)
+    });
+    let bulk_many = many.await?.0 * 1e9;
+    let connection = counted(pair, connections(port, 1, slice)).await?.0 * 1e6;
+    let connection_many = counted(pair, connections(port, MANY, slice)).await?.0 * 1e6;
+    let mut open = Vec::new();
+    for _ in 0..MANY {
+        open.push(service::open(port).await?);
+    }
+    let mut waits = Vec::new();
+    let requests = async {
+        let mut clients = JoinSet::new();
+        let begin = Instant::now();
+        for mut tcp in open {
+            clients.spawn(async move {
+                let mut waits = Vec::new();
+                while begin.elapsed() < slice {
+                    let asked = Instant::now();
+                    service::echo(&mut tcp).await?;
+                    waits.push(asked.elapsed().as_secs_f64() * 1e6);
+                }
+                Ok::<_, Failure>(waits)
+            });
+        }
+        while let Some(client) = clients.join_next().await {
+            waits.extend(client??);
+        }
+        Ok(waits.len())
+    };
+    let small = counted(pair, requests).await?.0 * 1e6;
+    let small_wait = quantile(waits, 0.5);
+    Ok(Row { bulk, bulk_many, connection, connection_many, small, small_wait })
+}
+
+/// Requests for `slice`, each on a connection of its own: how many.
+async fn connections(port: SocketAddr, clients: usize, slice: Duration) -> Result<usize, Failure> {
+    let mut asking = JoinSet::new();
+    let begin = Instant::now();
+    for _ in 0..clients {
+        asking.spawn(async move {
+            let mut made = 0;
+            while begin.elapsed() < slice {
+                drop(service::open(port).await?);
+                made += 1;
+            }
+            Ok::<usize, Failure>(made)
+        });
+    }
+    let mut made = 0;
+    while let Some(client) = asking.join_next().await {
+        made += client??;
+    }
+    Ok(made)
+}
+
+/// The pair's CPU seconds for each of what `work` did, and how many those were.
+async fn counted(
+    pair: &Pair,
+    work: impl Future<Output = Result<usize, Failure>>,
+) -> Result<(f64, usize), Failure> {
+    let before = pair.cpu()?;
+    let count = work.await?;
+    tokio::time::sleep(SETTLE).await;
+    Ok(((pair.cpu()? - before) / count as f64, count))
 }

@@ -1,136 +1,259 @@
-//! Rotations of leaves, keys and roots under load, on each transport: how many handshakes fail.
+//! Rotation after rotation under load, on each transport: how many handshakes failed, and how many saw a
+//! certificate of a generation that was not in force while they ran. Both must be none.
 //!
-//! Roots overlap, as a cluster's do: the new one is trusted everywhere before anybody shows what it
-//! certified, and the old one is forgotten after everybody stopped.
+//! Rotated in turn are the server's leaf, its key, the client's leaf, its key, and the root with an overlap.
+//! The load dials the carrier's listener directly, so that each dial is a handshake, then sends 64 bytes
+//! through it and back; the next rotation comes when a handshake or more was made since the last.
+//! `--rotations N` for each transport: 300, with `--long` 10000. `--transports tcp,quic` for those alone.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod common;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use certus_node::{Backend, Carrier, ListenerSpec, Means, Metrics, PeerSpec, Transport};
-use certus_pki::Allow;
-use certus_tls::Publisher;
+use certus_node::{Carrier, Means, Metrics, Transport};
+use certus_pki::PrivateKey;
+use certus_tls::{Identity, Publisher, Snapshot};
 use common::authority::{Authority, bundle};
-use common::{Failure, long, service};
+use common::direct::Direct;
+use common::{Failure, authority, carriers, child, long, number_of, service, value_of};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
-/// Callers at once, each opening one connection after another.
-const CALLERS: usize = 4;
-/// Every so many leaves the root is replaced too.
-const LEAVES_A_ROOT: usize = 20;
-
-/// One end and its credentials.
-struct End {
-    publisher: Publisher,
-    carrier: Carrier,
-}
-
-impl End {
-    async fn start(
-        publisher: Publisher,
-        listeners: Vec<ListenerSpec>,
-        peers: Vec<PeerSpec>,
-    ) -> Result<End, Failure> {
-        let means = Means::new(publisher.credentials(), Metrics::new());
-        Ok(End { carrier: Carrier::start(means, listeners, peers).await?, publisher })
-    }
-
-    fn port(&self) -> Result<SocketAddr, Failure> {
-        Ok(self.carrier.bound("bench").ok_or("not bound")?)
-    }
-}
-
-#[derive(Default)]
-struct Load {
-    stop: AtomicBool,
-    /// Of each caller.
-    asked: [AtomicU64; CALLERS],
-    failed: AtomicU64,
-}
+/// Dials at once.
+const DIALERS: usize = 8;
+/// A handshake and an echo; what takes longer has failed.
+const DIAL_WITHIN: Duration = Duration::from_secs(20);
+/// Failures told in full.
+const TOLD_MAX: u64 = 5;
 
 fn main() -> Result<(), Failure> {
+    child::many_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
-        let rotations = if long() { 10_000 } else { 200 };
-        println!("transport   leaves   roots   connections   failed requests   failed handshakes   seconds");
-        for transport in Transport::ALL {
-            rotate(transport, rotations).await?;
-        }
-        Ok(())
-    })
+    runtime.block_on(drive())
 }
 
-async fn rotate(transport: Transport, rotations: usize) -> Result<(), Failure> {
-    let mut authority = Authority::new()?;
-    let forward = Backend::Tcp(service::start().await?.to_string());
-    let allow = Allow::Id("spiffe://bench/worker/two".parse()?);
-    let listener = ListenerSpec::new("bench", transport, "127.0.0.1:0", forward, allow);
-    let one = End::start(authority.publisher("one")?, vec![listener], Vec::new()).await?;
-    let address = one.port()?.to_string();
-    let peer = PeerSpec::new("bench", authority.id("one")?, transport, address, "127.0.0.1:0");
-    let two = End::start(authority.publisher("two")?, Vec::new(), vec![peer]).await?;
-
-    let (load, port, begin) = (Arc::new(Load::default()), two.port()?, Instant::now());
-    let callers: Vec<_> = (0..CALLERS).map(|caller| tokio::spawn(call(load.clone(), caller, port))).collect();
-    let (mut revision, mut roots) = (1, 0);
-    for turn in 1..=rotations {
-        let (end, name) = if turn % 2 == 0 { (&one, "one") } else { (&two, "two") };
-        if turn % LEAVES_A_ROOT == 0 {
-            let next = Authority::new()?;
-            revision += 2;
-            for end in [&one, &two] {
-                end.publisher.publish_bundle(bundle(revision - 1, &[&authority, &next], &[])?)?;
-            }
-            one.publisher.publish_identity(next.identity("one")?)?;
-            two.publisher.publish_identity(next.identity("two")?)?;
-            settle(&load).await;
-            for end in [&one, &two] {
-                end.publisher.publish_bundle(bundle(revision, &[&next], &[])?)?;
-            }
-            authority = next;
-            roots += 1;
-        } else {
-            end.publisher.publish_identity(authority.identity(name)?)?;
+async fn drive() -> Result<(), Failure> {
+    let rotations = number_of("--rotations", if long() { 10_000 } else { 300 })?;
+    let only = value_of("--transports");
+    let backend = service::start().await?;
+    println!("load {}", common::load());
+    println!("transport   rotations   handshakes   resumed   failed   mixed   seconds");
+    for transport in Transport::ALL {
+        let name = transport.as_str();
+        if only.as_deref().is_some_and(|only| !only.split(',').any(|one| one == name)) {
+            continue;
         }
-        // Each is used before the next comes.
-        settle(&load).await;
-    }
-    load.stop.store(true, Ordering::SeqCst);
-    for caller in callers {
-        caller.await?;
-    }
-    let failures = [&one, &two].map(|end| end.carrier.failures().last());
-    let failed: u64 = failures.iter().map(|(_, total)| total).sum();
-    let asked: u64 = load.asked.iter().map(|asked| asked.load(Ordering::SeqCst)).sum();
-    let lost = load.failed.load(Ordering::SeqCst);
-    println!(
-        "{:<9} {rotations:>8} {roots:>7} {asked:>13} {lost:>17} {failed:>19} {:>9.1}",
-        transport.as_str(),
-        begin.elapsed().as_secs_f64()
-    );
-    for failure in failures.iter().flat_map(|(last, _)| last).take(3) {
-        println!("  {:?} of {}: {} {}", failure.side, failure.peer, failure.why.code, failure.why.message);
+        let begin = Instant::now();
+        let counted = rotate(transport, backend, rotations).await?;
+        let [handshakes, resumed, failed, mixed] =
+            [&counted.made, &counted.resumed, &counted.failed, &counted.mixed]
+                .map(|number| number.load(Ordering::SeqCst));
+        let seconds = begin.elapsed().as_secs_f64();
+        println!(
+            "{name:<9} {rotations:>11} {handshakes:>12} {resumed:>9} {failed:>8} {mixed:>7} {seconds:>9.1}"
+        );
     }
     Ok(())
 }
 
-/// Waits until connections that began before have ended, and one that began after too.
-async fn settle(load: &Load) {
-    for asked in &load.asked {
-        let target = asked.load(Ordering::SeqCst) + 2;
-        while asked.load(Ordering::SeqCst) < target {
-            tokio::task::yield_now().await;
+/// What the load and the rotations tell each other.
+#[derive(Default)]
+struct Shared {
+    made: AtomicU64,
+    resumed: AtomicU64,
+    failed: AtomicU64,
+    mixed: AtomicU64,
+    /// Dials that have begun and not ended, by the time's order of their beginnings.
+    begun: AtomicU64,
+    under_way: Mutex<Vec<u64>>,
+    one_ended: Notify,
+    ending: AtomicBool,
+    /// The server's generations by their certificates, from before each is published.
+    known: Mutex<HashMap<Vec<u8>, u64>>,
+    /// The newest of them that may be in force.
+    newest: AtomicU64,
+    /// The newest of them that surely is.
+    in_force: AtomicU64,
+}
+
+impl Shared {
+    fn under_way(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Vec<u8>, u64>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Dials until it is over.
+    async fn load(&self, direct: &Direct) {
+        while !self.ending.load(Ordering::SeqCst) {
+            let number = self.begun.fetch_add(1, Ordering::SeqCst);
+            self.under_way().push(number);
+            let oldest = self.in_force.load(Ordering::SeqCst);
+            let outcome = tokio::time::timeout(DIAL_WITHIN, dial(direct)).await;
+            let newest = self.newest.load(Ordering::SeqCst);
+            match outcome.map_err(|_| Failure::from("nothing came in time")).and_then(|dialed| dialed) {
+                Ok((leaf, resumed)) => {
+                    let generation = self.known().get(&leaf).copied();
+                    let good = generation.is_some_and(|seen| (oldest..=newest).contains(&seen));
+                    self.mixed.fetch_add(u64::from(!good), Ordering::SeqCst);
+                    self.resumed.fetch_add(u64::from(resumed), Ordering::SeqCst);
+                }
+                Err(error) => {
+                    if self.failed.fetch_add(1, Ordering::SeqCst) < TOLD_MAX {
+                        eprintln!("failed at generation {newest}: {error}: {:?}", error.source());
+                    }
+                }
+            }
+            self.made.fetch_add(1, Ordering::SeqCst);
+            self.under_way().retain(|one| *one != number);
+            self.one_ended.notify_waiters();
+        }
+    }
+
+    /// Waits until a dial has ended that was under way, or came, since now.
+    async fn wait_for_one(&self) {
+        let made = self.made.load(Ordering::SeqCst);
+        self.wait_until(|| self.made.load(Ordering::SeqCst) > made).await;
+    }
+
+    /// Waits until every dial that has begun has ended.
+    async fn wait_for_those_under_way(&self) {
+        let next = self.begun.load(Ordering::SeqCst);
+        self.wait_until(|| self.under_way().iter().all(|number| *number >= next)).await;
+    }
+
+    async fn wait_until(&self, done: impl Fn() -> bool) {
+        loop {
+            let ended = self.one_ended.notified();
+            if done() {
+                return;
+            }
+            ended.await;
         }
     }
 }
 
-async fn call(load: Arc<Load>, caller: usize, port: SocketAddr) {
-    while !load.stop.load(Ordering::SeqCst) {
-        let lost = service::open(port).await.is_err();
-        load.failed.fetch_add(u64::from(lost), Ordering::SeqCst);
-        load.asked[caller].fetch_add(1, Ordering::SeqCst);
+/// The leaf that the server showed, and whether the handshake resumed a session.
+async fn dial(direct: &Direct) -> Result<(Vec<u8>, bool), Failure> {
+    let mut held = direct.dial().await?;
+    service::echo(&mut held.stream).await?;
+    let leaf = held.admission.chain().first().cloned().ok_or("the server showed no certificate")?;
+    Ok((leaf, held.admission.resumed()))
+}
+
+/// Both ends, and what rotates them.
+struct Ends {
+    authority: Authority,
+    server: Publisher,
+    client: Publisher,
+    server_key: PrivateKey,
+    client_key: PrivateKey,
+    revision: u64,
+    generation: u64,
+}
+
+impl Ends {
+    fn new(shared: &Shared) -> Result<Ends, Failure> {
+        let authority = Authority::new()?;
+        let (server, client) = (authority.made("server")?, authority.made("client")?);
+        shared.known().insert(server.chain[0].clone(), 0);
+        let trust = bundle(1, &[&authority], &[])?;
+        let publisher = |made: &authority::Made| -> Result<Publisher, Failure> {
+            let identity = Identity::new(&made.key, made.chain.clone())?;
+            let snapshot = Snapshot::new(Some(Arc::new(identity)), trust.clone());
+            Ok(Publisher::new(snapshot, certus_node::system_clock()))
+        };
+        let (one, two) = (publisher(&server)?, publisher(&client)?);
+        let (server_key, client_key) = (server.key, client.key);
+        Ok(Ends { authority, server: one, client: two, server_key, client_key, revision: 1, generation: 0 })
     }
+
+    async fn rotate(&mut self, step: usize, shared: &Shared) -> Result<(), Failure> {
+        match step % 5 {
+            0 => self.server(shared),
+            1 => {
+                self.server_key = authority::key()?;
+                self.server(shared)
+            }
+            2 => self.client(),
+            3 => {
+                self.client_key = authority::key()?;
+                self.client()
+            }
+            _ => self.root(shared).await,
+        }
+    }
+
+    fn server(&mut self, shared: &Shared) -> Result<(), Failure> {
+        let chain = self.authority.chain("server", &self.server_key)?;
+        self.generation += 1;
+        shared.known().insert(chain[0].clone(), self.generation);
+        let identity = Arc::new(Identity::new(&self.server_key, chain)?);
+        shared.newest.store(self.generation, Ordering::SeqCst);
+        self.server.publish_identity(identity)?;
+        shared.in_force.store(self.generation, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn client(&mut self) -> Result<(), Failure> {
+        let chain = self.authority.chain("client", &self.client_key)?;
+        let identity = Arc::new(Identity::new(&self.client_key, chain)?);
+        self.client.publish_identity(identity)?;
+        Ok(())
+    }
+
+    /// A new root beside the old one, both ends' certificates under it, and the old one gone once nobody
+    /// is left who began with it.
+    async fn root(&mut self, shared: &Shared) -> Result<(), Failure> {
+        let new = Authority::new()?;
+        self.trust(&[&self.authority, &new])?;
+        self.revision += 1;
+        self.authority = new;
+        self.server(shared)?;
+        self.client()?;
+        shared.wait_for_those_under_way().await;
+        self.trust(&[&self.authority])?;
+        self.revision += 1;
+        Ok(())
+    }
+
+    fn trust(&self, authorities: &[&Authority]) -> Result<(), Failure> {
+        let trust = bundle(self.revision + 1, authorities, &[])?;
+        self.server.publish_bundle(trust.clone())?;
+        self.client.publish_bundle(trust)?;
+        Ok(())
+    }
+}
+
+async fn rotate(
+    transport: Transport,
+    backend: std::net::SocketAddr,
+    rotations: usize,
+) -> Result<Arc<Shared>, Failure> {
+    let shared = Arc::new(Shared::default());
+    let mut ends = Ends::new(&shared)?;
+    let means = Means::new(ends.server.credentials(), Metrics::new());
+    let carrier = Carrier::start(means, vec![carriers::listener(transport, backend)?], Vec::new()).await?;
+    let address = carrier.bound("bench").ok_or("nothing is bound")?;
+    let mut load = JoinSet::new();
+    for _ in 0..DIALERS {
+        let direct = Direct::new(ends.client.credentials(), transport, address)?;
+        let shared = shared.clone();
+        load.spawn(async move { shared.load(&direct).await });
+    }
+    for step in 0..rotations {
+        shared.wait_for_one().await;
+        ends.rotate(step, &shared).await?;
+    }
+    shared.wait_for_those_under_way().await;
+    shared.ending.store(true, Ordering::SeqCst);
+    while load.join_next().await.is_some() {}
+    carrier.shutdown_within(Duration::from_secs(1)).await;
+    Ok(shared)
 }

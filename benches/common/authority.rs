@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use certus_node::system_clock;
 use certus_pki::{
     Bundle, CaPlan, CertId, ClusterName, Epoch, Issuer, IssuerRef, KeyType, LeafPlan, PrivateKey, Reason,
-    Revocation, Root, Serial, Signer, SpiffeId, Validity, defaults,
+    Revocation, Root, Serial, Signer, SpiffeId, Validity, defaults, pem,
 };
 use certus_tls::{Identity, Publisher, Snapshot};
 
@@ -51,6 +51,12 @@ impl Authority {
     /// A fresh key and its leaf, for `spiffe://bench/worker/NAME` and `localhost`.
     pub(crate) fn made(&self, name: &str) -> Result<Made, Failure> {
         let key = key()?;
+        let chain = self.chain(name, &key)?;
+        Ok(Made { key, chain })
+    }
+
+    /// The same for a key that is there.
+    pub(crate) fn chain(&self, name: &str, key: &PrivateKey) -> Result<Vec<Vec<u8>>, Failure> {
         let plan = LeafPlan {
             identity: self.id(name)?,
             public_key: key.public_key().clone(),
@@ -58,7 +64,7 @@ impl Authority {
             validity: Validity::starting(system_clock()(), defaults::LEAF_LIFETIME),
         };
         let leaf = self.issuer.sign_leaf(&plan, serial(), &self.issuer_key)?;
-        Ok(Made { key, chain: vec![leaf, self.issuer.certificate().der.clone()] })
+        Ok(vec![leaf, self.issuer.certificate().der.clone()])
     }
 
     pub(crate) fn identity(&self, name: &str) -> Result<Arc<Identity>, Failure> {
@@ -81,7 +87,7 @@ impl Authority {
         &self.root.certificate().der
     }
 
-    /// Writes what a child process named `name` needs.
+    /// Writes what a child process named `name` needs, ours or not.
     pub(crate) fn write(&self, dir: &Path, name: &str) -> Result<(), Failure> {
         let made = self.made(name)?;
         std::fs::write(dir.join(format!("{name}.key")), made.key.to_pkcs8_der()?)?;
@@ -89,6 +95,12 @@ impl Authority {
             std::fs::write(dir.join(format!("{name}.{place}.der")), der)?;
         }
         std::fs::write(dir.join("root.der"), self.root_der())?;
+        let chain: String = made.chain.iter().map(|der| pem::encode(pem::CERTIFICATE, der)).collect();
+        let key = made.key.to_pem()?;
+        std::fs::write(dir.join(format!("{name}.chain.pem")), &chain)?;
+        std::fs::write(dir.join(format!("{name}.key.pem")), key.as_bytes())?;
+        std::fs::write(dir.join(format!("{name}.both.pem")), format!("{}{chain}", key.as_str()))?;
+        std::fs::write(dir.join("root.pem"), pem::encode(pem::CERTIFICATE, self.root_der()))?;
         Ok(())
     }
 }
@@ -98,6 +110,37 @@ pub(crate) fn read(dir: &Path, name: &str) -> Result<(Made, Vec<u8>), Failure> {
     let key = PrivateKey::from_pkcs8_der(&std::fs::read(dir.join(format!("{name}.key")))?)?;
     let der = |place: usize| std::fs::read(dir.join(format!("{name}.{place}.der")));
     Ok((Made { key, chain: vec![der(0)?, der(1)?] }, std::fs::read(dir.join("root.der"))?))
+}
+
+/// The revocation of a certificate of the issuer of `name`, at once.
+pub(crate) fn read_revocation(dir: &Path, name: &str, serial: Serial) -> Result<Revocation, Failure> {
+    let issuer = certus_pki::Certificate::from_der(&std::fs::read(dir.join(format!("{name}.1.der")))?)?;
+    let cert = CertId { issuer: issuer.key_hash(), serial };
+    let now = system_clock()();
+    Ok(Revocation {
+        cert,
+        at: now,
+        reason: Reason::KeyCompromise,
+        not_after: now.plus(defaults::LEAF_LIFETIME),
+    })
+}
+
+/// What `publisher` trusts, with the root in `other.root.der` or without it.
+pub(crate) fn read_bundle(
+    dir: &Path,
+    publisher: &Publisher,
+    other: bool,
+    revision: u64,
+) -> Result<Arc<Bundle>, Failure> {
+    let now = publisher.current().bundle().clone();
+    let second = Root::from_der(&std::fs::read(dir.join("other.root.der"))?)?;
+    let mut roots: Vec<Root> = now.roots().iter().filter(|root| **root != second).cloned().collect();
+    if other {
+        roots.push(second);
+    }
+    let (issuers, revoked) = (now.issuers().copied(), now.revocations().copied());
+    let epoch = Epoch { generation: 0, revision };
+    Ok(Arc::new(Bundle::new(CLUSTER.parse()?, epoch, roots, issuers, revoked)))
 }
 
 /// A cluster member's credentials out of `dir`.
@@ -127,7 +170,7 @@ pub(crate) fn bundle(
     Ok(Arc::new(Bundle::new(CLUSTER.parse()?, epoch, roots, issuers, revoked.iter().copied())))
 }
 
-fn key() -> Result<PrivateKey, Failure> {
+pub(crate) fn key() -> Result<PrivateKey, Failure> {
     Ok(PrivateKey::generate(KeyType::P256)?)
 }
 

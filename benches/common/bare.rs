@@ -13,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::authority::Made;
 use super::{Failure, authority};
 
 /// What serves bulk best in a bare pair.
@@ -41,9 +42,22 @@ pub(crate) fn server_config(dir: &Path, name: &str) -> Result<Arc<ServerConfig>,
 }
 
 pub(crate) fn client_config(dir: &Path, name: &str, resume: bool) -> Result<Arc<ClientConfig>, Failure> {
+    client_config_of(dir, name, resume, true)
+}
+
+/// The same; without `hybrid` it offers X25519 alone, which every server has.
+pub(crate) fn client_config_of(
+    dir: &Path,
+    name: &str,
+    resume: bool,
+    hybrid: bool,
+) -> Result<Arc<ClientConfig>, Failure> {
     let (roots, chain, key) = material(dir, name)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    if !hybrid {
+        provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519];
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)?;
@@ -53,17 +67,31 @@ pub(crate) fn client_config(dir: &Path, name: &str, resume: bool) -> Result<Arc<
     Ok(Arc::new(config))
 }
 
+/// The same for a certificate that is in memory; it resumes.
+pub(crate) fn client_config_from(dir: &Path, made: &Made) -> Result<Arc<ClientConfig>, Failure> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(std::fs::read(dir.join("root.der"))?))?;
+    let chain = made.chain.iter().cloned().map(CertificateDer::from).collect();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.key.to_pkcs8_der()?.to_vec()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)?;
+    config.resumption = Resumption::in_memory_sessions(SESSIONS_OF_ONE);
+    Ok(Arc::new(config))
+}
+
+/// One destination; rustls would keep room for 256.
+const SESSIONS_OF_ONE: usize = 8;
+
 /// The name in every leaf.
 pub(crate) fn host() -> Result<ServerName<'static>, Failure> {
     Ok(ServerName::try_from("localhost")?)
 }
 
 /// Ends TLS and forwards to `forward`.
-pub(crate) async fn listener(
-    config: Arc<ServerConfig>,
-    forward: SocketAddr,
-    buffer: usize,
-) -> Result<SocketAddr, Failure> {
+pub(crate) async fn listener(config: Arc<ServerConfig>, forward: SocketAddr) -> Result<SocketAddr, Failure> {
     let tcp = TcpListener::bind("127.0.0.1:0").await?;
     let address = tcp.local_addr()?;
     let acceptor = TlsAcceptor::from(config);
@@ -75,7 +103,8 @@ pub(crate) async fn listener(
                 let mut near = acceptor.accept(near).await?;
                 let mut far = TcpStream::connect(forward).await?;
                 far.set_nodelay(true)?;
-                tokio::io::copy_bidirectional_with_sizes(&mut near, &mut far, buffer, buffer).await
+                tokio::io::copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER_BYTES, BUFFER_BYTES)
+                    .await
             });
         }
     });

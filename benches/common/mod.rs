@@ -5,7 +5,10 @@
 
 pub(crate) mod authority;
 pub(crate) mod bare;
+pub(crate) mod carriers;
 pub(crate) mod child;
+pub(crate) mod direct;
+pub(crate) mod foreign;
 pub(crate) mod service;
 
 use std::error::Error;
@@ -14,7 +17,22 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 /// Whether the fuller run was asked for: `cargo bench … -- --long`.
 pub(crate) fn long() -> bool {
-    std::env::args().any(|argument| argument == "--long")
+    has("--long")
+}
+
+/// Whether an option was given.
+pub(crate) fn has(option: &str) -> bool {
+    std::env::args().any(|argument| argument == option)
+}
+
+/// The value behind an option.
+pub(crate) fn value_of(option: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != option).nth(1)
+}
+
+/// The number behind an option, or what it is without.
+pub(crate) fn number_of(option: &str, otherwise: usize) -> Result<usize, Failure> {
+    value_of(option).map_or(Ok(otherwise), |number| Ok(number.parse()?))
 }
 
 /// The middle one of `values`.
@@ -33,4 +51,9 @@ pub(crate) fn quantile(values: impl IntoIterator<Item = f64>, share: f64) -> f64
 /// The runtime of both ends of every pair: one worker, so that nobody gains by a second core.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
+}
+
+/// How busy the machine is, for the head of every table.
+pub(crate) fn load() -> String {
+    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or("?").to_owned()
 }
