@@ -2,7 +2,8 @@
 //! of 64 bytes went there and back.
 //!
 //! Bare rustls and our `Server` hold the connection alone. Carriers hold the connection to the service too,
-//! and over h2 and quic a stream of a connection that carries no other. `--connections N` (1000).
+//! and over h2 and quic a stream of a connection that carries no other. `--connections N` (1000),
+//! `--only "tcp listener"` for one row.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod common;
@@ -16,13 +17,15 @@ use certus_pki::{Accept, Allow};
 use certus_tls::{Server, ServerOptions};
 use common::child::{self, Child};
 use common::direct::{Direct, Duplex, Held};
-use common::{Failure, authority, bare, carriers, number_of, service};
+use common::{Failure, authority, bare, carriers, number_of, service, value_of};
 use rustls::ClientConfig;
 use tokio::io::AsyncReadExt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+/// The carriers that are measured.
+const KINDS: [&str; 5] = ["bare", "tcp", "h2", "ws", "quic"];
 /// Connections before the first look, so that what is made once is there.
 const WARM: usize = 50;
 /// Dials at once.
@@ -116,12 +119,14 @@ async fn drive() -> Result<(), Failure> {
     let config = bare::client_config(dir.path(), "client", false)?;
     println!("{count} connections; KiB of the process, and for each connection (PSS)");
     println!("{:<24} {:>8} {:>8} {:>14}", "", "before", "after", "a connection");
-    for kind in ["bare", "certus"] {
+    let only = value_of("--only");
+    let wanted = |name: String| only.as_deref().is_none_or(|only| only == name);
+    for kind in ["bare", "certus"].into_iter().filter(|kind| wanted(format!("{kind} server"))) {
         let server = Child::start(&["server", kind, place])?;
         let dialer = Dialer::Bare(config.clone(), server.address);
         measure(&format!("{kind} server"), &server, dialer, count).await?;
     }
-    for kind in ["bare", "tcp", "h2", "ws", "quic"] {
+    for kind in KINDS.into_iter().filter(|kind| wanted(format!("{kind} listener"))) {
         let listener = Child::start(&["listener", kind, place, &backend.to_string()])?;
         let dialer = match kind {
             "bare" => Dialer::Bare(config.clone(), listener.address),
@@ -133,7 +138,7 @@ async fn drive() -> Result<(), Failure> {
         measure(&format!("{kind} listener"), &listener, dialer, count).await?;
     }
     // Here h2 and quic carry up to 100 streams over each connection.
-    for kind in ["bare", "tcp", "h2", "ws", "quic"] {
+    for kind in KINDS.into_iter().filter(|kind| wanted(format!("{kind} dialer"))) {
         let ends = carriers::pair(kind, dir.path(), backend)?;
         let dialer = Dialer::Plain(ends[1].address);
         measure(&format!("{kind} dialer"), &ends[1], dialer, count).await?;

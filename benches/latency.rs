@@ -1,5 +1,5 @@
 //! What a pair adds to the answer time of an HTTP service: answers of 64 KiB on kept connections, at half
-//! of what our pair over TCP can carry.
+//! of what the pair was just seen to carry; then the others at the same rate.
 //!
 //! Requests are due at fixed moments, and an answer's time counts from the moment its request was due.
 //! Where it was sent at once, the timer's lag before that is left out.
@@ -65,60 +65,76 @@ struct Way {
     name: &'static str,
     ends: Vec<Child>,
     port: SocketAddr,
-    rounds: Vec<[f64; 3]>,
+}
+
+/// What one of our pairs came to in a round, beside others at the same rate, in microseconds.
+struct Row {
+    rate: f64,
+    /// Median, 99th percentile and CPU: ours, direct, relay, bare.
+    each: [[f64; 3]; 4],
 }
 
 async fn drive() -> Result<(), Failure> {
     let rounds = number_of("--rounds", if long() { 9 } else { 3 })?;
-    let slice = Duration::from_secs(if long() { 5 } else { 2 });
+    let slice = Duration::from_secs(if long() { 4 } else { 2 });
     let dir = tempfile::tempdir()?;
     let authority = authority::Authority::new()?;
     authority.write(dir.path(), "server")?;
     authority.write(dir.path(), "client")?;
     let service = Child::start(&["service"])?;
-    let mut ways = vec![Way { name: "direct", ends: Vec::new(), port: service.address, rounds: Vec::new() }];
-    for name in ["relay", "bare", "tcp", "h2", "ws", "quic"] {
+    let mut others = vec![Way { name: "direct", ends: Vec::new(), port: service.address }];
+    for name in ["relay", "bare"] {
         let ends = carriers::pair(name, dir.path(), service.address)?;
-        let port = ends[1].address;
-        ways.push(Way { name, ends, port, rounds: Vec::new() });
+        others.push(Way { name, port: ends[1].address, ends });
     }
-    let ours = ways.iter().find(|way| way.name == "tcp").ok_or("no pair of ours")?.port;
-    let most = most(ours, slice).await?;
-    let rate = most / 2.0;
-    println!("load {}; tcp carries {most:.0} answers a second, asked for: {rate:.0}", common::load());
+    let mut ours = Vec::new();
+    for name in ["tcp", "h2", "ws", "quic"] {
+        let ends = carriers::pair(name, dir.path(), service.address)?;
+        ours.push((Way { name, port: ends[1].address, ends }, Vec::new()));
+    }
+    println!("load {}; {rounds} rounds", common::load());
     for round in 0..rounds {
-        let count = ways.len();
-        for place in 0..count {
-            let way = &mut ways[(place + round) % count];
-            let row = measure(way, rate, slice).await?;
-            way.rounds.push(row);
-            eprintln!("{} {:<7} p50 {:.0} p99 {:.0} cpu {:.0}", round + 1, way.name, row[0], row[1], row[2]);
+        for (way, rows) in &mut ours {
+            let rate = most(way.port, slice).await? / 2.0;
+            let mut row = Row { rate, each: [[0.0; 3]; 4] };
+            let ways = [&*way, &others[0], &others[1], &others[2]];
+            for place in 0..ways.len() {
+                let place = (place + round) % ways.len();
+                row.each[place] = measure(ways[place], rate, slice).await?;
+            }
+            eprintln!("{} {:<5} at {rate:.0}/s: {:.0?}", round + 1, way.name, row.each);
+            rows.push(row);
         }
     }
-    println!("microseconds until an answer of 64 KiB was there; CPU of the pair for each");
+    print(&ours);
+    Ok(())
+}
+
+fn print(ours: &[(Way, Vec<Row>)]) {
+    println!("microseconds until an answer of 64 KiB was there, at half of what the pair carries; medians");
     println!(
-        "{:<8} {:>7} {:>8} {:>8}   p50 over direct, over relay, over bare",
-        "median", "p50", "p99", "CPU"
+        "{:<6} {:>9} {:>8} {:>8} {:>8} {:>8}   {:>8} {:>8}   {:>8} {:>8}   {:>8} {:>8}",
+        "", "a second", "p50", "direct", "relay", "bare", "/relay", "/bare", "p99", "relay", "CPU", "bare"
     );
-    for way in &ways {
-        let of = |column: usize| median(way.rounds.iter().map(|round| round[column]));
-        let over = |name: &str| {
-            let other = ways.iter().find(|way| way.name == name);
-            let both = other.map(|other| way.rounds.iter().zip(&other.rounds));
-            both.map_or(f64::NAN, |both| median(both.map(|(one, two)| one[0] / two[0])))
-        };
+    for (way, rows) in ours {
+        let of = |other: usize, column: usize| median(rows.iter().map(|row| row.each[other][column]));
+        let over = |other: usize| median(rows.iter().map(|row| row.each[0][0] / row.each[other][0]));
         println!(
-            "{:<8} {:>7.0} {:>8.0} {:>8.0}   {:>15.2}x {:>10.2}x {:>9.2}x",
+            "{:<6} {:>9.0} {:>8.0} {:>8.0} {:>8.0} {:>8.0}   {:>7.2}x {:>7.2}x   {:>8.0} {:>8.0}   {:>8.0} {:>8.0}",
             way.name,
-            of(0),
-            of(1),
-            of(2),
-            over("direct"),
-            over("relay"),
-            over("bare")
+            median(rows.iter().map(|row| row.rate)),
+            of(0, 0),
+            of(1, 0),
+            of(2, 0),
+            of(3, 0),
+            over(2),
+            over(3),
+            of(0, 1),
+            of(2, 1),
+            of(0, 2),
+            of(3, 2)
         );
     }
-    Ok(())
 }
 
 async fn get(tcp: &mut TcpStream, answer: &mut [u8]) -> std::io::Result<()> {

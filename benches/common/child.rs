@@ -15,6 +15,12 @@ use super::Failure;
 /// What a child is: set for children alone.
 const ROLE: &str = "CERTUS_BENCH_ROLE";
 
+/// What children are started under, such as `valgrind --tool=massif`.
+const UNDER: &str = "CERTUS_BENCH_UNDER";
+
+/// What a child may take to end by itself, so that a profiler can write what it found.
+const ENDS_WITHIN: Duration = Duration::from_secs(3);
+
 /// Linux tells user programs times in hundredths of a second (`USER_HZ`), whatever the kernel's tick.
 const TICKS: f64 = 100.0;
 
@@ -59,7 +65,15 @@ pub(crate) struct Child {
 impl Child {
     /// This program in another role.
     pub(crate) fn start(role: &[&str]) -> Result<Child, Failure> {
-        Child::launch(Command::new(std::env::current_exe()?), role)
+        let program = std::env::current_exe()?;
+        let under = std::env::var(UNDER).unwrap_or_default();
+        let mut words = under.split_whitespace();
+        let command = words.next().map(|profiler| {
+            let mut command = Command::new(profiler);
+            command.args(words).arg(&program);
+            command
+        });
+        Child::launch(command.unwrap_or_else(|| Command::new(&program)), role)
     }
 
     /// The same on the first core alone, where `taskset` is installed.
@@ -132,7 +146,11 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        drop(self.orders.take());
+        let asked = self.orders.take().map(drop).is_some();
+        let begin = Instant::now();
+        while asked && begin.elapsed() < ENDS_WITHIN && matches!(self.process.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

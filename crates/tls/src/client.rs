@@ -97,7 +97,8 @@ impl Client {
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let (config, own) = self.config()?;
-        let handshake = TlsConnector::from(config).connect(self.name(), io).into_fallible();
+        // Some 10 KiB, which the task of a connection would otherwise hold as long as it lives.
+        let handshake = Box::pin(TlsConnector::from(config).connect(self.name(), io).into_fallible());
         let (outcome, notes) = with_notes(error::in_time(handshake)).await;
         let tls = outcome.map_err(|(failed, _)| failed.explained(&notes))?;
         let connection = tls.get_ref().1;

@@ -113,7 +113,8 @@ impl End for Outbound {
         let (name, peer) = (self.dialer.spec.name.as_str(), &self.dialer.spec.id);
         let outcome = tokio::select! {
             () = run.ending.cancelled() => return,
-            outcome = self.dialer.open() => outcome,
+            // What handshakes take is given back before the connection is carried.
+            outcome = Box::pin(self.dialer.open()) => outcome,
         };
         let (wire, admission) = match outcome {
             Ok(opened) => opened,
