@@ -1,13 +1,23 @@
 //! Copies bytes both ways, and carries each direction's end on its own.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 
-/// Most connections carry little, so buffers start small …
-const BUFFER_BYTES_FIRST: usize = 4 << 10;
-/// … and grow for those that fill them: four TLS records at a time.
-const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// What is read at once: four TLS records. Connections that wait for something to read hold none of it.
+const BUFFER_BYTES: usize = 64 << 10;
+/// What waits to be written and is no longer than this goes into a buffer of its own length: copied in a
+/// microsecond, while a slow reader may take minutes.
+const COPIED_BYTES_MAX: usize = 16 << 10;
+
+thread_local! {
+    /// The buffer that whoever reads next on this thread takes.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// How much went through, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,19 +63,86 @@ async fn one_way(
     writing: impl Fn(io::Error) -> Broken,
     carried: &mut u64,
 ) -> Result<(), Broken> {
-    let mut buffer = vec![0; BUFFER_BYTES_FIRST];
+    let mut chunk = Chunk::default();
     loop {
-        let count = from.read(&mut buffer).await.map_err(&reading)?;
+        let count = poll_fn(|cx| chunk.poll_read(cx, from, to)).await;
+        let count =
+            count.map_err(|(by_writing, error)| if by_writing { writing(error) } else { reading(error) })?;
         if count == 0 {
+            // TLS may hold back what the socket did not take.
+            to.flush().await.map_err(&writing)?;
             // The other direction goes on: a request may be complete long before its answer is.
             return to.shutdown().await.map_err(&writing);
         }
-        to.write_all(&buffer[..count]).await.map_err(&writing)?;
-        // TLS may hold back what the socket did not take.
-        to.flush().await.map_err(&writing)?;
+        poll_fn(|cx| chunk.poll_write(cx, to)).await.map_err(&writing)?;
         *carried += count as u64;
-        if count == buffer.len() && count < BUFFER_BYTES_MAX {
-            buffer = vec![0; count * 4];
+    }
+}
+
+/// Bytes on their way in one direction, and the memory they are in.
+#[derive(Default)]
+struct Chunk {
+    /// Empty while nothing is on its way.
+    buffer: Vec<u8>,
+    begin: usize,
+    end: usize,
+    /// Something was written since the last flush.
+    is_unflushed: bool,
+}
+
+impl Chunk {
+    /// Reads into the thread's buffer; says how much came, or whether it was flushing that failed.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<Result<usize, (bool, io::Error)>> {
+        if self.buffer.len() < BUFFER_BYTES {
+            self.buffer = SPARE.take();
+            self.buffer.resize(BUFFER_BYTES, 0);
+        }
+        let mut room = ReadBuf::new(&mut self.buffer);
+        let polled = Pin::new(from).poll_read(cx, &mut room);
+        (self.begin, self.end) = (0, room.filled().len());
+        if polled.is_ready() {
+            return polled.map(|read| read.map(|()| self.end).map_err(|error| (false, error)));
+        }
+        SPARE.set(std::mem::take(&mut self.buffer));
+        // Nothing follows for now: what was written must not wait for it.
+        if self.is_unflushed && Pin::new(to).poll_flush(cx).map_err(|error| (true, error))?.is_ready() {
+            self.is_unflushed = false;
+        }
+        Poll::Pending
+    }
+
+    /// Writes what was read.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
+        self.is_unflushed = true;
+        while self.begin < self.end {
+            let polled = Pin::new(&mut *to).poll_write(cx, &self.buffer[self.begin..self.end]);
+            if polled.is_pending() {
+                self.keep_little();
+            }
+            match ready!(polled)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.begin += count,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Many who wait with little in a large buffer each would take much memory together.
+    fn keep_little(&mut self) {
+        let rest = self.end - self.begin;
+        if self.buffer.len() == BUFFER_BYTES && rest <= COPIED_BYTES_MAX {
+            let rest = self.buffer[self.begin..self.end].to_vec();
+            (self.begin, self.end) = (0, rest.len());
+            SPARE.set(std::mem::replace(&mut self.buffer, rest));
         }
     }
 }
