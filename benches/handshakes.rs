@@ -25,6 +25,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Dialers at once.
 const CLIENTS: usize = 8;
+/// Callers in turn, each so seldom that no server remembers it.
+const STRANGERS: usize = 1_500;
 /// Resumptions that a server may fail to grant before its column is left empty.
 const ODD_MAX: f64 = 0.05;
 
@@ -102,11 +104,13 @@ async fn plain() -> Result<SocketAddr, Failure> {
 struct Measured {
     name: &'static str,
     server: Child,
-    full: Arc<ClientConfig>,
     /// Sessions of two servers must not meet in one store.
-    resuming: Arc<ClientConfig>,
-    rounds: Vec<[f64; 2]>,
+    resuming: Configs,
+    rounds: Vec<[f64; 3]>,
 }
+
+/// What dialers dial with, in turn.
+type Configs = Arc<Vec<Arc<ClientConfig>>>;
 
 async fn servers(dir: &Path) -> Result<Vec<Measured>, Failure> {
     let place = dir.to_str().ok_or("the temporary directory's name is not text")?;
@@ -123,10 +127,9 @@ async fn servers(dir: &Path) -> Result<Vec<Measured>, Failure> {
             println!("{} is not installed, and left out", program.name());
         }
     }
-    let config = |resume| bare::client_config_of(dir, "client", resume, has("--hybrid"));
     let measured = servers.into_iter().map(|(name, server)| {
-        let (full, resuming) = (config(false)?, config(true)?);
-        Ok(Measured { name, server, full, resuming, rounds: Vec::new() })
+        let resuming = Arc::new(vec![bare::client_config_of(dir, "client", true, has("--hybrid"))?]);
+        Ok(Measured { name, server, resuming, rounds: Vec::new() })
     });
     measured.collect()
 }
@@ -139,56 +142,73 @@ async fn drive() -> Result<(), Failure> {
     authority.write(dir.path(), "server")?;
     authority.write(dir.path(), "client")?;
     let mut servers = servers(dir.path()).await?;
+    let config = |name: &str| bare::client_config_of(dir.path(), name, false, has("--hybrid"));
+    let known: Configs = Arc::new(vec![config("client")?]);
+    let mut strangers = Vec::new();
+    for _ in 0..STRANGERS {
+        authority.write(dir.path(), "stranger")?;
+        strangers.push(config("stranger")?);
+    }
+    let strangers: Configs = Arc::new(strangers);
     for one in &servers {
-        slice_of(&one.server, &one.full, Duration::from_millis(300), false).await?;
-        let (_, spoken) = dial(one.server.address, &one.full).await?;
+        slice_of(&one.server, &known, Duration::from_millis(300), false).await?;
+        let (_, spoken) = dial(one.server.address, &known[0]).await?;
         println!("{:<8} speaks {spoken}", one.name);
     }
     println!("load {}, {rounds} rounds of {} s", common::load(), slice.as_secs());
-    println!("server CPU, microseconds per connection: full/resumed");
+    println!("server CPU, microseconds per connection: full by strangers/by one it knows/resumed");
     for round in 0..rounds {
         print!("{:<8}", round + 1);
         // Who begins changes from round to round.
         let count = servers.len();
         for place in 0..count {
             let one = &mut servers[(place + round) % count];
-            let full = slice_of(&one.server, &one.full, slice, false).await?;
+            let full = slice_of(&one.server, &strangers, slice, false).await?;
+            let again = slice_of(&one.server, &known, slice, false).await?;
             let resumed = slice_of(&one.server, &one.resuming, slice, true).await?;
-            one.rounds.push([full, resumed]);
+            one.rounds.push([full, again, resumed]);
         }
         for one in &servers {
-            print!("{:>9} {:>4.0}/{:<4.0}", one.name, one.rounds[round][0], one.rounds[round][1]);
+            let [full, again, resumed] = one.rounds[round];
+            print!("{:>9} {full:>4.0}/{again:.0}/{resumed:<4.0}", one.name);
         }
         println!();
     }
-    println!("median      full   resumed   certus over it: full   resumed");
-    let ours: Vec<[f64; 2]> = servers[1].rounds.clone();
+    println!("{:<8} {:>9} {:>9} {:>9}   certus over it", "median", "strangers", "known", "resumed");
+    let ours: Vec<[f64; 3]> = servers[1].rounds.clone();
     for one in &servers {
         let of = |column: usize| median(one.rounds.iter().map(|round| round[column]));
         let ratio = |column: usize| {
             median(ours.iter().zip(&one.rounds).map(|(ours, theirs)| ours[column] / theirs[column]))
         };
-        println!("{:<8} {:>7.0} {:>9.0} {:>21.2}x {:>8.2}x", one.name, of(0), of(1), ratio(0), ratio(1));
+        println!(
+            "{:<8} {:>9.0} {:>9.0} {:>9.0}   {:>6.2}x {:>6.2}x {:>6.2}x",
+            one.name,
+            of(0),
+            of(1),
+            of(2),
+            ratio(0),
+            ratio(1),
+            ratio(2)
+        );
     }
     Ok(())
 }
 
 /// Dials for `slice`: the server's CPU time for one connection, in microseconds; not a number if it
 /// resumes too seldom.
-async fn slice_of(
-    server: &Child,
-    config: &Arc<ClientConfig>,
-    slice: Duration,
-    resume: bool,
-) -> Result<f64, Failure> {
+async fn slice_of(server: &Child, configs: &Configs, slice: Duration, resume: bool) -> Result<f64, Failure> {
     let (before, begin, address) = (server.cpu()?, Instant::now(), server.address);
     let mut dialers = tokio::task::JoinSet::new();
-    for _ in 0..CLIENTS {
-        let config = config.clone();
+    for first in 0..CLIENTS {
+        let configs = configs.clone();
         dialers.spawn(async move {
             let (mut made, mut odd) = (0_u32, 0_u32);
+            // Each dialer takes every eighth, so that the same comes back as late as can be.
+            let mut turn = configs.iter().cycle().skip(first % configs.len()).step_by(CLIENTS);
             while begin.elapsed() < slice {
-                let (kind, _) = dial(address, &config).await?;
+                let Some(config) = turn.next() else { break };
+                let (kind, _) = dial(address, config).await?;
                 made += 1;
                 odd += u32::from((kind == HandshakeKind::Resumed) != resume);
             }
