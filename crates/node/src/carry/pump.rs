@@ -150,7 +150,7 @@ impl Chunk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{duplex, split};
+    use tokio::io::{AsyncReadExt, duplex, split};
 
     #[tokio::test]
     async fn each_direction_ends_on_its_own() {
@@ -173,5 +173,76 @@ mod tests {
         assert_eq!(answer, [7; 300_000]);
         answering.await.unwrap().unwrap();
         assert_eq!(carrying.await.unwrap(), (true, Carried { towards: 8, back: 300_000 }));
+    }
+
+    /// Takes what was written, and lets nobody see it before it is flushed.
+    #[derive(Default)]
+    struct Holding {
+        held: Vec<u8>,
+        seen: Vec<u8>,
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.held.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let held = std::mem::take(&mut self.held);
+            self.seen.extend(held);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_flushed_before_more_is_awaited_and_no_buffer_is_held_meanwhile() {
+        let (mut sender, mut from) = duplex(1 << 10);
+        let (mut to, mut chunk) = (Holding::default(), Chunk::default());
+        sender.write_all(b"hello").await.unwrap();
+        assert_eq!(poll_fn(|cx| chunk.poll_read(cx, &mut from, &mut to)).await.unwrap(), 5);
+        poll_fn(|cx| chunk.poll_write(cx, &mut to)).await.unwrap();
+        assert_eq!(to.seen, b"");
+        poll_fn(|cx| {
+            assert!(chunk.poll_read(cx, &mut from, &mut to).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(to.seen, b"hello");
+        assert_eq!(chunk.buffer.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn little_that_waits_takes_little_memory_and_arrives() {
+        let (mut sender, mut from) = duplex(1 << 10);
+        let (mut to, mut receiver) = duplex(4);
+        let mut chunk = Chunk::default();
+        sender.write_all(b"0123456789").await.unwrap();
+        poll_fn(|cx| chunk.poll_read(cx, &mut from, &mut to)).await.unwrap();
+        poll_fn(|cx| {
+            assert!(chunk.poll_write(cx, &mut to).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(chunk.buffer, b"456789");
+        let writing = tokio::spawn(async move {
+            poll_fn(|cx| chunk.poll_write(cx, &mut to)).await.unwrap();
+            // The next is read into a whole buffer again.
+            sender.write_all(&[7; 1_000]).await.unwrap();
+            let count = poll_fn(|cx| chunk.poll_read(cx, &mut from, &mut to)).await.unwrap();
+            (count, chunk.buffer.len())
+        });
+        let mut arrived = [0; 10];
+        receiver.read_exact(&mut arrived).await.unwrap();
+        assert_eq!(&arrived, b"0123456789");
+        assert_eq!(writing.await.unwrap(), (1_000, BUFFER_BYTES));
     }
 }
