@@ -36,6 +36,9 @@ pub const CONNECTION_WINDOW: u32 = 4 << 20;
 pub const STREAMS_MAX: u32 = 100;
 /// What a stream holds back for a connection that does not take it: a few writes of a carrier.
 pub const SEND_BUFFER: usize = 128 << 10;
+/// As much as a carrier reads and writes at once; RFC 9113 6.5.2 begins with 16 KiB. An active connection
+/// holds one frame that is not whole yet.
+pub const FRAME_BYTES_MAX: u32 = 64 << 10;
 /// Names and words, never cookies.
 pub const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 /// A dead peer is noticed within this and [`KEEP_ALIVE_ANSWER`]; networks forget idle connections later.

@@ -72,6 +72,7 @@ where
         .initial_window_size(limits.stream_window())
         .initial_connection_window_size(limits.connection_window())
         .initial_max_send_streams(super::STREAMS_BEFORE_SETTINGS)
+        .max_frame_size(super::FRAME_BYTES_MAX)
         .max_header_list_size(super::HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(super::SEND_BUFFER)
         .max_concurrent_reset_streams(super::RESETS_REMEMBERED_MAX)

@@ -37,6 +37,7 @@ where
         .initial_window_size(limits.stream_window())
         .initial_connection_window_size(limits.connection_window())
         .max_concurrent_streams(limits.streams_max)
+        .max_frame_size(super::FRAME_BYTES_MAX)
         .max_header_list_size(super::HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(super::SEND_BUFFER)
         .max_concurrent_reset_streams(super::RESETS_REMEMBERED_MAX)
