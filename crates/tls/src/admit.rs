@@ -157,9 +157,9 @@ impl Gate {
         let epoch = view.snapshot.epoch();
         let registered = self.credentials.registry().register(Admitted {
             peer: peer.map(|peer| PeerIdentity::new(peer, epoch)),
-            chain: chain.clone(),
-            own,
             let_in: chain.is_empty() && self.unknown == Unknown::LetIn,
+            chain,
+            own,
             plaintext: false,
             epoch,
             purpose: self.purpose,
@@ -172,7 +172,7 @@ impl Gate {
         let newest = self.view();
         let registry = self.credentials.registry();
         if !newest.same(&view)
-            && let Some(peer) = self.judge_or_anonymous(&newest, &chain)?
+            && let Some(peer) = self.judge_or_anonymous(&newest, &registered.connection.chain)?
         {
             registry.lives_until(&registered.connection, &peer);
         }
