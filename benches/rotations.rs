@@ -4,12 +4,15 @@
 //! Rotated in turn are the server's leaf, its key, the client's leaf, its key, and the root with an overlap.
 //! The load dials the carrier's listener directly, so that each dial is a handshake, then sends 64 bytes
 //! through it and back; the next rotation comes when a handshake or more was made since the last.
+//! With `--peers` the load goes through a peer instead, as services' connections do: over h2 and quic it keeps
+//! its connections for many streams; what counts then is requests, and what both ends note as failures.
 //! `--rotations N` for each transport: 300, with `--long` 10000. `--transports tcp,quic` for those alone.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod common;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,7 +22,7 @@ use certus_pki::PrivateKey;
 use certus_tls::{Identity, Publisher, Snapshot};
 use common::authority::{Authority, bundle};
 use common::direct::Direct;
-use common::{Failure, authority, carriers, child, long, number_of, service, value_of};
+use common::{Failure, authority, carriers, child, has, long, number_of, service, value_of};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -27,6 +30,8 @@ use tokio::task::JoinSet;
 const DIALERS: usize = 8;
 /// A handshake and an echo; what takes longer has failed.
 const DIAL_WITHIN: Duration = Duration::from_secs(20);
+/// Of what each end noted, so many are told.
+const NOTED_MAX: usize = 5;
 /// Failures told in full.
 const TOLD_MAX: u64 = 5;
 
@@ -40,8 +45,9 @@ async fn drive() -> Result<(), Failure> {
     let rotations = number_of("--rotations", if long() { 10_000 } else { 300 })?;
     let only = value_of("--transports");
     let backend = service::start().await?;
+    let made = if has("--peers") { "requests" } else { "handshakes" };
     println!("load {}", common::load());
-    println!("transport   rotations   handshakes   resumed   failed   mixed   seconds");
+    println!("transport   rotations   {made:>10}   resumed   failed   mixed   seconds");
     for transport in Transport::ALL {
         let name = transport.as_str();
         if only.as_deref().is_some_and(|only| !only.split(',').any(|one| one == name)) {
@@ -90,15 +96,16 @@ impl Shared {
     }
 
     /// Dials until it is over.
-    async fn load(&self, direct: &Direct) {
+    async fn load(&self, way: &Way) {
         while !self.ending.load(Ordering::SeqCst) {
             let number = self.begun.fetch_add(1, Ordering::SeqCst);
             self.under_way().push(number);
             let oldest = self.in_force.load(Ordering::SeqCst);
-            let outcome = tokio::time::timeout(DIAL_WITHIN, dial(direct)).await;
+            let outcome = tokio::time::timeout(DIAL_WITHIN, way.dial()).await;
             let newest = self.newest.load(Ordering::SeqCst);
             match outcome.map_err(|_| Failure::from("nothing came in time")).and_then(|dialed| dialed) {
-                Ok((leaf, resumed)) => {
+                Ok(None) => {}
+                Ok(Some((leaf, resumed))) => {
                     let generation = self.known().get(&leaf).copied();
                     let good = generation.is_some_and(|seen| (oldest..=newest).contains(&seen));
                     self.mixed.fetch_add(u64::from(!good), Ordering::SeqCst);
@@ -139,12 +146,29 @@ impl Shared {
     }
 }
 
-/// The leaf that the server showed, and whether the handshake resumed a session.
-async fn dial(direct: &Direct) -> Result<(Vec<u8>, bool), Failure> {
-    let mut held = direct.dial().await?;
-    service::echo(&mut held.stream).await?;
-    let leaf = held.admission.chain().first().cloned().ok_or("the server showed no certificate")?;
-    Ok((leaf, held.admission.resumed()))
+/// How the load gets to the service.
+enum Way {
+    Direct(Box<Direct>),
+    /// Through a peer's local port.
+    Peer(SocketAddr),
+}
+
+impl Way {
+    /// One message there and back: the leaf that the server showed, and whether the handshake resumed a
+    /// session, where that can be seen.
+    async fn dial(&self) -> Result<Option<(Vec<u8>, bool)>, Failure> {
+        let direct = match self {
+            Way::Direct(direct) => direct,
+            Way::Peer(port) => {
+                drop(service::open(*port).await?);
+                return Ok(None);
+            }
+        };
+        let mut held = direct.dial().await?;
+        service::echo(&mut held.stream).await?;
+        let leaf = held.admission.chain().first().cloned().ok_or("the server showed no certificate")?;
+        Ok(Some((leaf, held.admission.resumed())))
+    }
 }
 
 /// Both ends, and what rotates them.
@@ -231,21 +255,24 @@ impl Ends {
     }
 }
 
-async fn rotate(
-    transport: Transport,
-    backend: std::net::SocketAddr,
-    rotations: usize,
-) -> Result<Arc<Shared>, Failure> {
+async fn rotate(transport: Transport, backend: SocketAddr, rotations: usize) -> Result<Arc<Shared>, Failure> {
     let shared = Arc::new(Shared::default());
     let mut ends = Ends::new(&shared)?;
     let means = Means::new(ends.server.credentials(), Metrics::new());
     let carrier = Carrier::start(means, vec![carriers::listener(transport, backend)?], Vec::new()).await?;
     let address = carrier.bound("bench").ok_or("nothing is bound")?;
+    let means = Means::new(ends.client.credentials(), Metrics::new());
+    let dialer = Carrier::start(means, Vec::new(), vec![carriers::peer(transport, address)?]).await?;
+    let port = dialer.bound("bench").ok_or("nothing is bound")?;
     let mut load = JoinSet::new();
     for _ in 0..DIALERS {
-        let direct = Direct::new(ends.client.credentials(), transport, address)?;
+        let way = if has("--peers") {
+            Way::Peer(port)
+        } else {
+            Way::Direct(Box::new(Direct::new(ends.client.credentials(), transport, address)?))
+        };
         let shared = shared.clone();
-        load.spawn(async move { shared.load(&direct).await });
+        load.spawn(async move { shared.load(&way).await });
     }
     for step in 0..rotations {
         shared.wait_for_one().await;
@@ -254,6 +281,12 @@ async fn rotate(
     shared.wait_for_those_under_way().await;
     shared.ending.store(true, Ordering::SeqCst);
     while load.join_next().await.is_some() {}
-    carrier.shutdown_within(Duration::from_secs(1)).await;
+    for carrier in [&dialer, &carrier] {
+        let (noted, _) = carrier.failures().last();
+        for failure in noted.iter().take(NOTED_MAX) {
+            eprintln!("noted by {:?}: {} {}", failure.side, failure.why.code, failure.why);
+        }
+        carrier.shutdown_within(Duration::from_secs(1)).await;
+    }
     Ok(shared)
 }

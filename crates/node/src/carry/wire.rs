@@ -132,14 +132,14 @@ macro_rules! streams {
                 bufs: &[io::IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
                 match self.get_mut() {
-                    $(Self::$variant(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),)*
+                    $(Self::$variant(stream, ..) => Pin::new(stream).poll_write_vectored(cx, bufs),)*
                 }
             }
 
             // HTTP/2 writes a frame's head and what it carries as one, where it may.
             fn is_write_vectored(&self) -> bool {
                 match self {
-                    $(Self::$variant(stream) => stream.is_write_vectored(),)*
+                    $(Self::$variant(stream, ..) => stream.is_write_vectored(),)*
                 }
             }
 
