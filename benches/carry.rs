@@ -4,7 +4,7 @@
 //! Four things are measured for each pair, round after round: bytes in bulk over 1 stream and over 16, a
 //! connection for each request of 64 bytes, and requests of 64 bytes on 16 open connections. The client and
 //! the service are in this process and not counted. `--only tcp,bare` measures those alone; `--long` more.
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its figures")]
 
 mod common;
 

@@ -88,7 +88,7 @@ async fn echo<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) -> std::io::Result
 enum Dialer {
     Bare(Arc<ClientConfig>, SocketAddr),
     Plain(SocketAddr),
-    Ours(Direct),
+    Ours(Box<Direct>),
 }
 
 impl Dialer {
@@ -132,7 +132,7 @@ async fn drive() -> Result<(), Failure> {
             "bare" => Dialer::Bare(config.clone(), listener.address),
             _ => {
                 let transport = carriers::transport_of(kind)?;
-                Dialer::Ours(Direct::new(client.credentials(), transport, listener.address)?)
+                Dialer::Ours(Box::new(Direct::new(client.credentials(), transport, listener.address)?))
             }
         };
         measure(&format!("{kind} listener"), &listener, dialer, count).await?;

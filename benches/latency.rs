@@ -5,7 +5,7 @@
 //! Where it was sent at once, the timer's lag before that is left out.
 //! `direct` is the service without anything between, `relay` a pair without TLS. Service and pairs are
 //! processes of their own with one thread each.
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its figures")]
 
 mod common;
 

@@ -257,8 +257,8 @@ async fn pauses(server: &mut Child, clients: &mut [Client], publishes: usize) ->
     for (what, orders) in
         [("nothing published", ["", ""]), ("a root more, a root less", ["root add", "root drop"])]
     {
-        let mut rows = vec![Vec::new(), Vec::new()];
-        let mut publishing = vec![Vec::new(), Vec::new()];
+        let mut rows = [Vec::new(), Vec::new()];
+        let mut publishing = [Vec::new(), Vec::new()];
         for number in 0..publishes {
             let place = number % 2;
             let (waits, took) = talk(server, clients, orders[place]).await?;

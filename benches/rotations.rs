@@ -7,7 +7,7 @@
 //! With `--peers` the load goes through a peer instead, as services' connections do: over h2 and quic it keeps
 //! its connections for many streams; what counts then is requests, and what both ends note as failures.
 //! `--rotations N` for each transport: 300, with `--long` 10000. `--transports tcp,quic` for those alone.
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its figures")]
 
 mod common;
 
