@@ -52,6 +52,12 @@ impl Reader<'_> {
             limits: self.limits(listener.limits.as_ref())?,
         };
         self.plaintext_fits(listener.plaintext.as_ref(), spec.plaintext, listener.tls.is_some(), transport)?;
+        if let Some(tree) = listener.allow.as_ref().filter(|_| spec.allow.mentions_plaintext())
+            && transport == Transport::Quic
+        {
+            let told = self.wrong(tree, "allow: plaintext, where QUIC is never without TLS (RFC 9001)");
+            return Err(told.halves("tcp, h2 or ws", transport));
+        }
         if spec.allow.mentions_plaintext()
             && !matches!(spec.tls.mtls, Mtls::Permissive { .. })
             && let Some(tree) = &listener.allow

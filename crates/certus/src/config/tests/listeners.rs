@@ -138,6 +138,11 @@ fn what_does_not_go_together_is_refused() {
     assert!(listener("    forward: a:1\n    e2e: never\n    allow: any").is_ok());
     let plaintext = "    allow: [plaintext, any]\n    tls: {mtls: permissive, mtls_until: 2027-01-01}";
     assert!(listener(plaintext).unwrap().allow.mentions_plaintext());
+    let over_quic = format!(
+        "tls: {{ca: roots.pem}}\nlisteners:\n  - transport: quic\n    address: 127.0.0.1:1\n{plaintext}\n"
+    );
+    let told = parse_as(For::Agent, &over_quic).err().unwrap();
+    assert!(told.message.contains("allow: plaintext, where QUIC"), "{told}");
     for (text, word) in [
         ("    transport: tcp\n    e2e: never", "e2e: never"),
         ("    transport: quic\n    plaintext: true", "RFC 9001"),
