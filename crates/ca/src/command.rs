@@ -70,6 +70,53 @@ pub enum Command {
         /// Who asked.
         by: SpiffeId,
     },
+    /// Gives a node of role manager its number and its issuer: from here on it may replicate and sign.
+    Enlist(Enlist),
+    /// Says where a manager is reached. The first one of all makes the founder a manager with a number.
+    Announce {
+        /// Which manager: it speaks for itself.
+        node: SpiffeId,
+        /// Where the others reach it, `host:port`.
+        address: String,
+    },
+    /// Lets a manager that only learns vote.
+    Promote {
+        /// Which manager.
+        node: SpiffeId,
+        /// Who asked.
+        by: SpiffeId,
+    },
+    /// Ends a manager: revoked, and no longer one of those that replicate.
+    RemoveManager {
+        /// Which manager.
+        node: SpiffeId,
+        /// Whether its keys are known to others: then its issuers are struck in the same moment.
+        compromised: bool,
+        /// Who asked.
+        by: SpiffeId,
+    },
+    /// Strikes the issuers of a manager that was removed.
+    StrikeIssuers {
+        /// The number it had.
+        member: u64,
+        /// Who asked.
+        by: SpiffeId,
+    },
+}
+
+/// A node of role manager that is to replicate and to sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enlist {
+    /// Which node.
+    pub node: SpiffeId,
+    /// Where the other managers reach it, `host:port`.
+    pub address: String,
+    /// Its issuer's certificate, signed by an active root.
+    pub issuer_der: Vec<u8>,
+    /// Whether it shall vote as soon as it has caught up.
+    pub voter: bool,
+    /// Who asked: the manager that signed the issuer.
+    pub by: SpiffeId,
 }
 
 /// What a cluster is founded with.
@@ -205,6 +252,39 @@ pub enum Reply {
     IssuerAdded {
         /// The issuer's key.
         key_hash: Sha256,
+        /// The revision that carries it to watchers.
+        revision: u64,
+    },
+    /// The manager has this number, and its issuer is accepted.
+    Enlisted {
+        /// Its number, which nobody had before.
+        member: u64,
+        /// The revision that carries its issuer to watchers.
+        revision: u64,
+    },
+    /// The manager is reached there.
+    Announced {
+        /// Its number.
+        member: u64,
+    },
+    /// The manager is to vote.
+    Promoted {
+        /// Its number.
+        member: u64,
+    },
+    /// The manager is no longer one.
+    ManagerRemoved {
+        /// Its number, if it ever had one.
+        member: Option<u64>,
+        /// The certificates that were revoked.
+        certs: Vec<CertId>,
+        /// The revision that carries it to watchers.
+        revision: u64,
+    },
+    /// Leaves of these issuers are accepted no more.
+    IssuersStruck {
+        /// Which.
+        issuers: Vec<Sha256>,
         /// The revision that carries it to watchers.
         revision: u64,
     },

@@ -6,6 +6,7 @@
 mod admit;
 mod draft;
 mod found;
+mod manager;
 mod order;
 mod token;
 
@@ -98,6 +99,13 @@ fn carried_out(view: &dyn View, at: UnixTime, command: &Command) -> Result<(Repl
         Command::Revoke { target, reason, by } => order::revoke(&mut draft, target, *reason, by)?,
         Command::Direct { node, directive, by } => order::direct(&mut draft, node, *directive, by)?,
         Command::AddIssuer { der, by } => found::add_issuer(&mut draft, der, by)?,
+        Command::Enlist(enlist) => manager::enlist(&mut draft, enlist)?,
+        Command::Announce { node, address } => manager::announce(&mut draft, node, address)?,
+        Command::Promote { node, by } => manager::promote(&mut draft, node, by)?,
+        Command::RemoveManager { node, compromised, by } => {
+            manager::remove(&mut draft, node, *compromised, by)?
+        }
+        Command::StrikeIssuers { member, by } => manager::strike_issuers(&mut draft, *member, by)?,
     };
     Ok((reply, draft.finish()))
 }
@@ -120,6 +128,13 @@ fn refused(view: &dyn View, at: UnixTime, command: &Command, refusal: &Refusal) 
             (by, Event::Directed { node: node.clone(), directive: *directive })
         }
         Command::AddIssuer { der, by } => (by, found::issuer_added(der)),
+        Command::Enlist(enlist) => (&enlist.by, manager::enlisted(enlist)),
+        Command::Announce { node, .. } => (node, Event::ManagerAnnounced { node: node.clone() }),
+        Command::Promote { node, by } => (by, Event::ManagerPromoted { node: node.clone() }),
+        Command::RemoveManager { node, compromised, by } => {
+            (by, Event::ManagerRemoved { node: node.clone(), compromised: *compromised })
+        }
+        Command::StrikeIssuers { member, by } => (by, Event::IssuersStruck { member: *member }),
     };
     let Ok(cluster) = settle(founded(view))? else { return Ok(Vec::new()) };
     let mut draft = Draft::new(view, at, cluster)?;

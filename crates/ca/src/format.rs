@@ -11,7 +11,9 @@ mod records;
 pub(crate) use codec::{Persist, Reader, Writer, persist_enum, persist_struct};
 
 use crate::command::{Command, Reply};
-use crate::record::{AuditRecord, CertRecord, IssuerRecord, NodeRecord, RootRecord, TokenRecord};
+use crate::record::{
+    AuditRecord, CertRecord, IssuerRecord, ManagerRecord, NodeRecord, RootRecord, TokenRecord,
+};
 use crate::refusal::Refusal;
 
 /// Bytes that no version of this program wrote, or only a newer one.
@@ -148,6 +150,7 @@ public! {
     encode_token, decode_token, TokenRecord, "a token's record";
     encode_issuer, decode_issuer, IssuerRecord, "an issuer's record";
     encode_root, decode_root, RootRecord, "a root's record";
+    encode_manager, decode_manager, ManagerRecord, "a manager's record";
     encode_audit, decode_audit, AuditRecord, "an audit record";
     encode_delta, decode_delta, certus_pki::Delta, "a delta";
 }

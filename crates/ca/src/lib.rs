@@ -23,18 +23,18 @@ mod tables;
 mod tests;
 
 pub use command::{
-    Admission, Command, CreateToken, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target,
+    Admission, Command, CreateToken, Enlist, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target,
     check_settings,
 };
 pub use decide::{Decision, Write, apply, decide};
 pub use plan::{plan_join, plan_renew};
 pub use read::{
     CertFilter, Cursor, Deltas, NodeFilter, Page, audit, bundle, cert, certs, certs_by_serial, cluster,
-    deltas_since, due, epoch, find_node, issuer, issuers, latest_cert, node, nodes, revision, root, roots,
-    state_hash, token, tokens,
+    deltas_since, due, epoch, find_node, issuer, issuers, latest_cert, manager, managers, newest_of_issuer,
+    node, nodes, revision, root, roots, state_hash, token, tokens,
 };
 pub use record::{
-    AuditRecord, CertRecord, ClusterState, DueNode, Event, How, IssuerRecord, NodeRecord, NodeState,
-    RootRecord, TokenRecord,
+    AuditRecord, CertRecord, ClusterState, DueNode, Event, How, IssuerRecord, ManagerRecord, NodeRecord,
+    NodeState, RootRecord, TokenRecord,
 };
 pub use refusal::{Barred, Refusal};

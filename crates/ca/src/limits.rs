@@ -27,3 +27,10 @@ pub const BYTES_MAX: usize = 1 << 20;
 
 /// The most items in a persisted list: above twice [`CERTS_PER_NODE_MAX`].
 pub const ITEMS_MAX: usize = 1 << 16;
+
+/// How many managers a cluster has at most. Every write waits for a majority of them: more make it
+/// slower, not safer.
+pub const MANAGERS_MAX: usize = 9;
+
+/// The longest address of a manager: a DNS name of 253 bytes, a colon and a port.
+pub const ADDRESS_BYTES_MAX: usize = 259;

@@ -5,7 +5,8 @@
 mod list;
 
 pub use list::{
-    CertFilter, Cursor, NodeFilter, Page, audit, certs, certs_by_serial, due, find_node, nodes, tokens,
+    CertFilter, Cursor, NodeFilter, Page, audit, certs, certs_by_serial, due, find_node, newest_of_issuer,
+    nodes, tokens,
 };
 
 use std::ops::Bound;
@@ -16,7 +17,9 @@ use certus_pki::{
 
 use crate::format::Document;
 use crate::limits::CHUNK;
-use crate::record::{CertRecord, ClusterState, IssuerRecord, NodeRecord, RootRecord, TokenRecord};
+use crate::record::{
+    CertRecord, ClusterState, IssuerRecord, ManagerRecord, NodeRecord, RootRecord, TokenRecord,
+};
 use crate::store::{Fault, Table, View};
 use crate::tables::{Counters, Founding, META_COUNTERS, META_FOUNDING, decode, get, key, must, walk};
 
@@ -56,15 +59,18 @@ pub fn bundle(view: &dyn View) -> Result<Option<Bundle>, Fault> {
         };
         trusted.push(Root::from_der(&record.der).map_err(broken)?);
     }
-    let active = issuers(view)?.into_iter().filter(|issuer| issuer.active);
-    let active = active.map(|issuer| IssuerRef { key_hash: issuer.key_hash, not_after: issuer.not_after });
+    let (active, inactive): (Vec<_>, Vec<_>) = issuers(view)?.into_iter().partition(|issuer| issuer.active);
+    let reference =
+        |issuer: IssuerRecord| IssuerRef { key_hash: issuer.key_hash, not_after: issuer.not_after };
+    let struck = inactive.into_iter().filter(|issuer| issuer.not_after >= cluster.last_at).map(reference);
+    let active = active.into_iter().map(reference);
     let mut revoked = Vec::new();
     walk(view, Table::Revoked, Bound::Unbounded, Bound::Unbounded, CHUNK, |(_, value)| {
         let revocation = decode::<Revocation>(Table::Revoked, &value)?;
         revoked.extend((revocation.not_after >= cluster.last_at).then_some(revocation));
         Ok(true)
     })?;
-    Ok(Some(Bundle::new(cluster.name, cluster.epoch, trusted, active, revoked)))
+    Ok(Some(Bundle::new(cluster.name, cluster.epoch, trusted, active, revoked).with_struck(struck)))
 }
 
 /// What a watcher that has come to some epoch is owed.
@@ -130,6 +136,17 @@ pub fn issuer(view: &dyn View, key_hash: &Sha256) -> Result<Option<IssuerRecord>
 /// Every issuer there ever was, by key.
 pub fn issuers(view: &dyn View) -> Result<Vec<IssuerRecord>, Fault> {
     all(view, Table::Issuers)
+}
+
+/// Every manager there ever was, by number; those that were removed too.
+pub fn managers(view: &dyn View) -> Result<Vec<ManagerRecord>, Fault> {
+    all(view, Table::Managers)
+}
+
+/// The manager that this node is now.
+pub fn manager(view: &dyn View, node: &SpiffeId) -> Result<Option<ManagerRecord>, Fault> {
+    let mut present = managers(view)?.into_iter().filter(|manager| manager.removed_at.is_none());
+    Ok(present.find(|manager| manager.node == *node))
 }
 
 /// Every root there ever was, by key.

@@ -144,6 +144,26 @@ impl TokenRecord {
     }
 }
 
+/// A manager: its number among those that replicate, and what it signs with. Its node record says
+/// whether it is of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagerRecord {
+    /// Its number. Never given to another, nor to the same manager with an empty log.
+    pub member: u64,
+    /// Which node it is.
+    pub node: SpiffeId,
+    /// Where the other managers, workers and operators reach it, `host:port`.
+    pub address: String,
+    /// Whether it is to vote.
+    pub voter: bool,
+    /// When it got its number.
+    pub joined_at: UnixTime,
+    /// Since when it is one no more.
+    pub removed_at: Option<UnixTime>,
+    /// The issuers that it signs with or has signed with, by key.
+    pub issuers: Vec<Sha256>,
+}
+
 /// An issuer of leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerRecord {
@@ -261,6 +281,35 @@ pub enum Event {
         cert: CertId,
         /// Why.
         reason: Reason,
+    },
+    /// A manager got its number and its issuer.
+    ManagerEnlisted {
+        /// Which node it is.
+        node: SpiffeId,
+        /// Its number; zero if it was refused.
+        member: u64,
+    },
+    /// A manager said where it is reached.
+    ManagerAnnounced {
+        /// Which.
+        node: SpiffeId,
+    },
+    /// A manager that only learned is to vote.
+    ManagerPromoted {
+        /// Which.
+        node: SpiffeId,
+    },
+    /// A manager was removed.
+    ManagerRemoved {
+        /// Which.
+        node: SpiffeId,
+        /// Whether its keys are known to others.
+        compromised: bool,
+    },
+    /// The issuers of a manager that was removed are accepted no more.
+    IssuersStruck {
+        /// The number it had.
+        member: u64,
     },
     /// A node was given an order.
     Directed {

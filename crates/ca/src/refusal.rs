@@ -204,6 +204,12 @@ pub enum Refusal {
         /// What it is the last of: `admin` or `manager`.
         what: String,
     },
+    /// It has no place among the managers.
+    #[error("{node} is none of the cluster's managers")]
+    NotAManager {
+        /// Which node.
+        node: SpiffeId,
+    },
 }
 
 /// Why a node may not have a new certificate.
@@ -287,7 +293,7 @@ impl Refusal {
             Refusal::IdInUse { .. } => code::ID_IN_USE,
             Refusal::NotFounded => code::NOT_FOUNDED,
             Refusal::AlreadyFounded { .. } => code::ALREADY_FOUNDED,
-            Refusal::UnknownNode { .. } => code::UNKNOWN_NODE,
+            Refusal::NotAManager { .. } | Refusal::UnknownNode { .. } => code::UNKNOWN_NODE,
             Refusal::UnknownCertificate { .. } => code::UNKNOWN_CERTIFICATE,
             Refusal::RenewalBarred { .. } => code::RENEWAL_BARRED,
             Refusal::IssuerTooShort { .. } | Refusal::EndsTooSoon { .. } => code::ISSUER_TOO_SHORT,
@@ -335,6 +341,7 @@ impl Explain for Refusal {
             Refusal::AlreadyFounded { at, .. } => {
                 new.fact("founded", at).hint("certus manager start --data-dir DIR")
             }
+            Refusal::NotAManager { .. } => new.hint("certus manager list shows the managers there are"),
             Refusal::UnknownNode { .. } => new.hint("certus cert list shows the nodes there are"),
             Refusal::UnknownCertificate { .. } => new.hint("certus cert list shows those there are"),
             Refusal::RenewalBarred { node, why } => explain_barred(new, node, why),

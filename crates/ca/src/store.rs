@@ -36,11 +36,13 @@ pub enum Table {
     Changes,
     /// Audit records, hash-chained, by number.
     Audit,
+    /// Managers by their number.
+    Managers,
 }
 
 impl Table {
     /// Every table, in a fixed order: snapshots and state hashes walk it.
-    pub const ALL: [Table; 13] = [
+    pub const ALL: [Table; 14] = [
         Table::Meta,
         Table::Roots,
         Table::Issuers,
@@ -54,6 +56,7 @@ impl Table {
         Table::Revoked,
         Table::Changes,
         Table::Audit,
+        Table::Managers,
     ];
 
     /// The table's name on disk. Never renamed: it is part of the persisted format.
@@ -72,6 +75,7 @@ impl Table {
             Table::Revoked => "revoked",
             Table::Changes => "changes",
             Table::Audit => "audit",
+            Table::Managers => "managers",
         }
     }
 }

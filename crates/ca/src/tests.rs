@@ -7,8 +7,8 @@ use certus_pki::{
 
 use crate::store::MemStore;
 use crate::{
-    Admission, Command, CreateToken, Genesis, Issued, JoinAsk, Refusal, RenewAsk, Reply, Settings, Target,
-    apply, plan_join, plan_renew,
+    Admission, Command, CreateToken, Enlist, Genesis, Issued, JoinAsk, Refusal, RenewAsk, Reply, Settings,
+    Target, apply, plan_join, plan_renew,
 };
 
 /// 2026-11-22 00:00:00Z.
@@ -47,6 +47,10 @@ pub(crate) fn identity(role: Role, name: &str) -> SpiffeId {
 
 pub(crate) fn worker(name: &str) -> SpiffeId {
     identity(Role::Worker, name)
+}
+
+pub(crate) fn manager(name: &str) -> SpiffeId {
+    identity(Role::Manager, name)
 }
 
 pub(crate) fn operator() -> SpiffeId {
@@ -209,6 +213,44 @@ impl World {
         let ask = JoinAsk { role: Role::Client, ..self.ask(token, name, &key()) };
         let command = self.admit(&ask).unwrap();
         self.apply(&command).unwrap();
+    }
+
+    /// An issuer below the root, not yet known to the cluster.
+    pub(crate) fn fresh_issuer(&mut self, name: &str) -> (Issuer, PrivateKey) {
+        let (key, serial) = (key(), self.serial());
+        let validity = Validity::starting(self.now, defaults::ISSUER_LIFETIME);
+        let plan = CaPlan::issuer(&cluster(), name, validity);
+        (self.root.sign_ca(&plan, key.public_key(), serial, &self.root_key).unwrap(), key)
+    }
+
+    /// A second manager, joined with token `token` and enlisted; the founder has announced itself.
+    pub(crate) fn second_manager(&mut self, token: u8) -> (SpiffeId, Issuer, PrivateKey) {
+        let (m1, address) = (manager("m1"), "m1.internal:7443".to_owned());
+        self.apply(&Command::Announce { node: m1.clone(), address }).unwrap();
+        self.join_manager(token);
+        let (issuer, key) = self.fresh_issuer("m2");
+        let enlist = self.enlist("m2", &issuer);
+        self.apply(&Command::Enlist(enlist)).unwrap();
+        (manager("m2"), issuer, key)
+    }
+
+    /// The node `m2` of role manager, without a number yet.
+    pub(crate) fn join_manager(&mut self, token: u8) {
+        let create = CreateToken { role: Role::Manager, id: Some(id("m2")), ..self.token(token) };
+        self.create(create).unwrap();
+        let ask = JoinAsk { role: Role::Manager, ..self.ask(token, "m2", &key()) };
+        let command = self.admit(&ask).unwrap();
+        self.apply(&command).unwrap();
+    }
+
+    pub(crate) fn enlist(&self, name: &str, issuer: &Issuer) -> Enlist {
+        Enlist {
+            node: manager(name),
+            address: format!("{name}.internal:7443"),
+            issuer_der: issuer.certificate().der.clone(),
+            voter: true,
+            by: manager("m1"),
+        }
     }
 
     pub(crate) fn revoke(&mut self, target: Target) -> Result<Reply, Refusal> {

@@ -100,6 +100,8 @@ pub struct Bundle {
     epoch: Epoch,
     roots: Vec<Root>,
     issuers: BTreeSet<IssuerRef>,
+    /// Those that were struck before their end: whoever calls managers by their root alone must know them.
+    struck: BTreeSet<IssuerRef>,
     revoked: BTreeMap<CertId, Revocation>,
 }
 
@@ -117,6 +119,7 @@ impl Bundle {
             epoch,
             roots,
             issuers: issuers.into_iter().collect(),
+            struck: BTreeSet::new(),
             revoked: revoked.into_iter().map(|revocation| (revocation.cert, revocation)).collect(),
         }
     }
@@ -133,8 +136,16 @@ impl Bundle {
             epoch,
             roots,
             issuers: BTreeSet::new(),
+            struck: BTreeSet::new(),
             revoked: revoked.into_iter().map(|revocation| (revocation.cert, revocation)).collect(),
         }
+    }
+
+    /// The same bundle, with issuers that were struck and have not ended.
+    #[must_use]
+    pub fn with_struck(mut self, struck: impl IntoIterator<Item = IssuerRef>) -> Bundle {
+        self.struck = struck.into_iter().collect();
+        self
     }
 
     /// The cluster whose trust it is, if it is one's.
@@ -168,6 +179,16 @@ impl Bundle {
         self.cluster.is_none() || self.issuers.iter().any(|issuer| issuer.key_hash == *key_hash)
     }
 
+    /// The issuers that were struck before their end.
+    pub fn struck(&self) -> impl ExactSizeIterator<Item = &IssuerRef> {
+        self.struck.iter()
+    }
+
+    /// Whether the issuer with this key was struck: not merely unheard of, but trusted no more.
+    pub fn has_struck(&self, key_hash: &Sha256) -> bool {
+        self.struck.iter().any(|issuer| issuer.key_hash == *key_hash)
+    }
+
     /// The revocations in force.
     pub fn revocations(&self) -> impl ExactSizeIterator<Item = &Revocation> {
         self.revoked.values()
@@ -190,17 +211,23 @@ impl Bundle {
                     self.revoked.insert(revocation.cert, *revocation);
                 }
                 Change::IssuerAdded(issuer) => {
+                    self.struck.remove(issuer);
                     self.issuers.insert(*issuer);
                 }
                 Change::IssuerRemoved(key_hash) => {
-                    self.issuers.retain(|issuer| issuer.key_hash != *key_hash);
+                    let removed = |issuer: &&IssuerRef| issuer.key_hash == *key_hash;
+                    let gone: Vec<IssuerRef> = self.issuers.iter().filter(removed).copied().collect();
+                    for issuer in gone {
+                        self.issuers.remove(&issuer);
+                        self.struck.insert(issuer);
+                    }
                 }
                 Change::Direct { .. } => {}
             }
         }
     }
 
-    /// Forgets revocations of certificates that ended before `now`: their end refuses them.
+    /// Forgets revocations of certificates, and struck issuers, that ended before `now`: their end refuses them.
     ///
     /// Never of one that had not ended when the newest revocation was made: that moment is the cluster's
     /// time, and a clock that runs ahead, and is set right later, must not bring a revoked peer back.
@@ -208,6 +235,7 @@ impl Bundle {
         let Some(newest) = self.revoked.values().map(|revocation| revocation.at).max() else { return };
         let now = now.min(newest);
         self.revoked.retain(|_, revocation| revocation.not_after >= now);
+        self.struck.retain(|issuer| issuer.not_after >= now);
     }
 }
 

@@ -37,8 +37,12 @@ pub enum Issuers {
     /// Those that the bundle names.
     Known,
     /// Any that a trusted root signed. For calls to managers and nothing else: whoever was away when an
-    /// issuer was added has yet to hear of it, and it is a manager of that issuer who tells (I13).
+    /// issuer was added has yet to hear of it, and it is a manager of that issuer who tells (I13). Not
+    /// one that the bundle says was struck.
     AnyBelowRoot,
+    /// Any that a trusted root signed, struck or not. For what managers accept and nothing else: they hold
+    /// every caller's certificate against the record, so that who has one of a struck issuer can renew.
+    StruckToo,
 }
 
 /// Who a peer is, once verified.
@@ -146,7 +150,12 @@ impl<'a> PeerQuery<'a> {
             return Err(Rejection::NotALeaf { is_ca: leaf.is_ca });
         }
         let cert = CertId { issuer: path.issuer, serial: leaf.serial };
-        if self.issuers == Issuers::Known && !bundle.has_issuer(&path.issuer) {
+        let barred = match self.issuers {
+            Issuers::Known => !bundle.has_issuer(&path.issuer),
+            Issuers::AnyBelowRoot => bundle.has_struck(&path.issuer),
+            Issuers::StruckToo => false,
+        };
+        if barred {
             return Err(Rejection::IssuerNotActive { issuer: path.issuer });
         }
         if let Some(revocation) = bundle.revocation(&cert) {

@@ -62,6 +62,8 @@ impl Versions {
 pub struct ServerOptions {
     /// Which trusted callers.
     pub accept: Accept,
+    /// Which issuers they may come from.
+    pub issuers: Issuers,
     /// Whether they must show a certificate.
     pub client_certificate: ClientCertificate,
     /// Application protocols, the preferred one first; with none, none is negotiated.
@@ -81,6 +83,7 @@ impl ServerOptions {
     pub fn new(accept: Accept) -> ServerOptions {
         ServerOptions {
             accept,
+            issuers: Issuers::Known,
             client_certificate: ClientCertificate::Required,
             alpn: Vec::new(),
             alpn_optional: false,
@@ -117,7 +120,7 @@ impl Server {
             ClientCertificate::Optional => Unknown::LetIn,
             ClientCertificate::NotAsked => Unknown::Judged,
         };
-        let rules = (Issuers::Known, options.lifecycle);
+        let rules = (options.issuers, options.lifecycle);
         let gate = Gate::new(credentials, options.accept.clone(), Purpose::Client, unknown, rules);
         Server { gate: Arc::new(gate), options, screened, built: Mutex::new(None) }
     }

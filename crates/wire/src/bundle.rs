@@ -15,6 +15,7 @@ pub fn bundle_to_wire(bundle: &Bundle) -> v1::Bundle {
         roots: bundle.roots().iter().map(|root| root.der().to_vec()).collect(),
         issuers: bundle.issuers().map(issuer_to_wire).collect(),
         revocations: bundle.revocations().map(revocation_to_wire).collect(),
+        struck: bundle.struck().map(issuer_to_wire).collect(),
     }
 }
 
@@ -33,7 +34,8 @@ pub fn bundle_from_wire(bundle: &v1::Bundle) -> Result<Bundle, Malformed> {
         roots,
         bundle.issuers.iter().map(issuer_from_wire).collect::<Result<Vec<_>, _>>()?,
         bundle.revocations.iter().map(revocation_from_wire).collect::<Result<Vec<_>, _>>()?,
-    ))
+    )
+    .with_struck(bundle.struck.iter().map(issuer_from_wire).collect::<Result<Vec<_>, _>>()?))
 }
 
 /// What an admitted or renewed node was given: its chain, leaf first, and, where it joined, the bundle.

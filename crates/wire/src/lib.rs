@@ -55,6 +55,16 @@ pub const CALLS: &[&str] = &[
     "/certus.v1.Cluster/Revoke",
     "/certus.v1.Cluster/Enforcement",
     "/certus.v1.Cluster/Rotate",
+    "/certus.v1.Cluster/ListManagers",
+    "/certus.v1.Cluster/PromoteManager",
+    "/certus.v1.Cluster/RemoveManager",
+    "/certus.v1.Managers/Replicate",
+    "/certus.v1.Managers/Snapshot",
+    "/certus.v1.Managers/Propose",
+    "/certus.v1.Managers/ReadIndex",
+    "/certus.v1.Managers/Enlist",
+    "/certus.v1.Managers/Connected",
+    "/certus.v1.Managers/EnforcementHere",
 ];
 
 #[cfg(test)]

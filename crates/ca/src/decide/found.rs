@@ -9,7 +9,7 @@ use certus_pki::{
 };
 
 use super::admit::{issue, parsed};
-use super::{Draft, Write};
+use super::{Draft, Write, manager};
 use crate::command::{Genesis, Reply, check_settings};
 use crate::limits::PLAN_TOLERANCE;
 use crate::plan::Stop;
@@ -130,7 +130,7 @@ fn put_root(draft: &mut Draft<'_>, root: &Root, key_sealed: Vec<u8>) {
     draft.put(Table::Roots, key_hash.as_bytes().to_vec(), &record);
 }
 
-fn put_issuer(draft: &mut Draft<'_>, issuer: Certificate) -> IssuerRef {
+pub(super) fn put_issuer(draft: &mut Draft<'_>, issuer: Certificate) -> IssuerRef {
     let (key_hash, not_after) = (issuer.key_hash(), issuer.not_after);
     let record = IssuerRecord {
         key_hash,
@@ -146,6 +146,18 @@ fn put_issuer(draft: &mut Draft<'_>, issuer: Certificate) -> IssuerRef {
 
 pub(super) fn add_issuer(draft: &mut Draft<'_>, der: &[u8], by: &SpiffeId) -> Result<Reply, Stop> {
     draft.asker(by)?;
+    let issuer = acceptable_issuer(draft, der)?;
+    let key_hash = issuer.key_hash();
+    forget_ended_issuers(draft)?;
+    let issuer = put_issuer(draft, issuer);
+    manager::signs_with(draft, by, key_hash)?;
+    draft.change(Change::IssuerAdded(issuer));
+    draft.audit(Some(by.clone()), issuer_added(der), None);
+    Ok(Reply::IssuerAdded { key_hash, revision: draft.next_revision() })
+}
+
+/// A new issuer, below an active root and for long enough.
+pub(super) fn acceptable_issuer(draft: &Draft<'_>, der: &[u8]) -> Result<Certificate, Stop> {
     let issuer = parsed("issuer", der)?;
     let authority = issuer.authority_key_id.as_deref().unwrap_or_default();
     let mut roots = read::roots(draft.view)?.into_iter().filter(|root| root.active);
@@ -165,11 +177,7 @@ pub(super) fn add_issuer(draft: &mut Draft<'_>, der: &[u8], by: &SpiffeId) -> Re
     if read::issuer(draft.view, &key_hash)?.is_some() {
         return Err(Refusal::AlreadyExists { what: format!("issuer {}", key_hash.short()) }.into());
     }
-    forget_ended_issuers(draft)?;
-    let issuer = put_issuer(draft, issuer);
-    draft.change(Change::IssuerAdded(issuer));
-    draft.audit(Some(by.clone()), issuer_added(der), None);
-    Ok(Reply::IssuerAdded { key_hash, revision: draft.next_revision() })
+    Ok(issuer)
 }
 
 /// Issuers whose time is over vouch for nobody: without this, bundles would grow with every rollover.

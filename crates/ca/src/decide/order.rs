@@ -31,17 +31,29 @@ pub(super) fn revoke(
 fn revoke_node(draft: &mut Draft<'_>, node: &SpiffeId, reason: Reason, by: &SpiffeId) -> Result<Reply, Stop> {
     let record = active_node(draft, node)?;
     not_the_last(draft, &record)?;
+    let certs = end_node(draft, &record, reason)?;
+    draft.audit(Some(by.clone()), Event::NodeRevoked { node: node.clone(), reason }, None);
+    Ok(Reply::Revoked { node: node.clone(), certs, revision: draft.next_revision() })
+}
+
+/// Revokes all that a node has, and tells it.
+pub(super) fn end_node(
+    draft: &mut Draft<'_>,
+    record: &NodeRecord,
+    reason: Reason,
+) -> Result<Vec<CertId>, Stop> {
+    let node = &record.identity;
     let lifetime = draft.cluster.settings.lifetime_of(node.role);
     let live = read::live_certs(draft.view, node, lifetime, draft.at)?;
     let certs = live.iter().map(|cert| draft.revoke(cert, reason)).collect();
     if let Some(newest) = read::cert(draft.view, &record.newest)? {
         draft.delete(Table::Due, key::due(newest.renew_by, node));
     }
-    let record = NodeRecord { state: NodeState::Revoked { at: draft.at, reason }, ..record };
-    draft.put(Table::Nodes, key::node(node), &record);
+    let state = NodeState::Revoked { at: draft.at, reason };
+    let ended = NodeRecord { state, ..record.clone() };
+    draft.put(Table::Nodes, key::node(node), &ended);
     draft.change(Change::Direct { node: node.clone(), directive: Directive::Removed });
-    draft.audit(Some(by.clone()), Event::NodeRevoked { node: node.clone(), reason }, None);
-    Ok(Reply::Revoked { node: node.clone(), certs, revision: draft.next_revision() })
+    Ok(certs)
 }
 
 fn revoke_cert(draft: &mut Draft<'_>, cert: &CertId, reason: Reason, by: &SpiffeId) -> Result<Reply, Stop> {
@@ -77,7 +89,7 @@ pub(super) fn direct(
 }
 
 /// A cluster that nobody can operate, or that nobody signs for, cannot be mended from outside.
-fn not_the_last(draft: &Draft<'_>, node: &NodeRecord) -> Result<(), Stop> {
+pub(super) fn not_the_last(draft: &Draft<'_>, node: &NodeRecord) -> Result<(), Stop> {
     let what = match (node.identity.role, node.grant) {
         (Role::Manager, _) => "manager",
         (_, Grant::Admin) => "admin",
@@ -99,7 +111,7 @@ fn not_the_last(draft: &Draft<'_>, node: &NodeRecord) -> Result<(), Stop> {
     Err(Refusal::LastOne { node: node.identity.clone(), what: what.to_owned() }.into())
 }
 
-fn active_node(draft: &Draft<'_>, node: &SpiffeId) -> Result<NodeRecord, Stop> {
+pub(super) fn active_node(draft: &Draft<'_>, node: &SpiffeId) -> Result<NodeRecord, Stop> {
     let unknown = || Refusal::UnknownNode { node: node.clone() };
     let record = read::node(draft.view, node)?.ok_or_else(unknown)?;
     match record.state {

@@ -1,7 +1,9 @@
 //! The persisted form of commands, replies and refusals. Tags are never reused.
 
 use super::{Document, Malformed, Persist, Reader, Writer, persist_enum, persist_struct};
-use crate::command::{Command, CreateToken, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target};
+use crate::command::{
+    Command, CreateToken, Enlist, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target,
+};
 use crate::refusal::{Barred, Refusal};
 
 persist_enum!(Command, "command" {
@@ -13,6 +15,11 @@ persist_enum!(Command, "command" {
     6 = Revoke { target, reason, by };
     7 = Direct { node, directive, by };
     8 = AddIssuer { der, by };
+    9 = Enlist(enlist);
+    10 = Announce { node, address };
+    11 = Promote { node, by };
+    12 = RemoveManager { node, compromised, by };
+    13 = StrikeIssuers { member, by };
 });
 
 persist_struct! {
@@ -24,6 +31,7 @@ persist_struct! {
     JoinAsk { secret_hash, role, id, public_key }
     RenewAsk { node, from, public_key }
     Issued { node, cert, der, again }
+    Enlist { node, address, issuer_der, voter, by }
 }
 
 persist_enum!(Target, "target" { 1 = Node(node); 2 = Cert(cert); });
@@ -37,6 +45,11 @@ persist_enum!(Reply, "reply" {
     6 = Revoked { node, certs, revision };
     7 = Directed { revision };
     8 = IssuerAdded { key_hash, revision };
+    9 = Enlisted { member, revision };
+    10 = Announced { member };
+    11 = Promoted { member };
+    12 = ManagerRemoved { member, certs, revision };
+    13 = IssuersStruck { issuers, revision };
 });
 
 persist_enum!(Refusal, "refusal" {
@@ -64,6 +77,7 @@ persist_enum!(Refusal, "refusal" {
     22 = AlreadyExists { what };
     23 = NotPermitted { by, why };
     24 = LastOne { node, what };
+    25 = NotAManager { node };
 });
 
 persist_enum!(Barred, "bar" {

@@ -4,7 +4,8 @@ use certus_pki::{CertId, Change, Code, Delta, Directive, IssuerRef, Revocation};
 
 use super::{Document, Malformed, Persist, Reader, Writer, persist_enum, persist_struct};
 use crate::record::{
-    AuditRecord, CertRecord, Event, How, IssuerRecord, NodeRecord, NodeState, RootRecord, TokenRecord,
+    AuditRecord, CertRecord, Event, How, IssuerRecord, ManagerRecord, NodeRecord, NodeState, RootRecord,
+    TokenRecord,
 };
 use crate::tables::{AuditHead, Counters, Founding};
 
@@ -19,6 +20,7 @@ persist_struct! {
     }
     IssuerRecord { key_hash, der, subject_der, not_after, active, added_at }
     RootRecord { key_hash, der, not_after, active, key_sealed }
+    ManagerRecord { member, node, address, voter, joined_at, removed_at, issuers }
     AuditRecord { number, at, previous, by, event, refused }
     Founding { name, settings, founded_at }
     Counters { epoch, last_at }
@@ -49,6 +51,11 @@ persist_enum!(Event, "event" {
     7 = CertRevoked { cert, reason };
     8 = Directed { node, directive };
     9 = IssuerAdded { fingerprint };
+    10 = ManagerEnlisted { node, member };
+    11 = ManagerAnnounced { node };
+    12 = ManagerPromoted { node };
+    13 = ManagerRemoved { node, compromised };
+    14 = IssuersStruck { member };
 });
 
 impl Persist for Code {
@@ -86,4 +93,5 @@ documents! {
     Founding = 0x19;
     Counters = 0x1a;
     AuditHead = 0x1b;
+    ManagerRecord = 0x1c;
 }

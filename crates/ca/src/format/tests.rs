@@ -13,7 +13,8 @@ use crate::store::MemStore;
 use crate::tests::{id, operator, worker};
 use crate::{apply, state_hash};
 use examples::{
-    AT, cert_record, commands, delta, digest, events, node_record, refusals, replies, sans, token_record,
+    AT, cert_record, commands, delta, digest, events, manager_record, node_record, refusals, replies, sans,
+    token_record,
 };
 
 const DOCUMENTS: &str = include_str!("../../tests/golden/documents.hex");
@@ -66,6 +67,7 @@ fn documents() -> Vec<(String, Vec<u8>)> {
     all.push(checked("root", &root));
     all.extend(each("audit", &audits));
     all.push(checked("delta", &delta()));
+    all.push(checked("manager", &manager_record()));
     all
 }
 

@@ -3,7 +3,7 @@
 
 use std::ops::Bound;
 
-use certus_pki::{NodeId, Role, Serial, SpiffeId, UnixTime};
+use certus_pki::{NodeId, Role, Serial, Sha256, SpiffeId, UnixTime};
 
 use super::{cert, cluster, issuers, node};
 use crate::format::Document;
@@ -83,6 +83,28 @@ pub fn find_node(view: &dyn View, id: &NodeId) -> Result<Vec<NodeRecord>, Fault>
         found.extend(node(view, &identity)?);
     }
     Ok(found)
+}
+
+/// Nodes whose newest certificate, live at `at`, is of the issuer with this key: at most `limit`, of the
+/// certificates after `after`.
+pub fn newest_of_issuer(
+    view: &dyn View,
+    issuer: &Sha256,
+    at: UnixTime,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> Result<Page<SpiffeId>, Fault> {
+    let from = issuer.as_bytes().to_vec();
+    // Behind the last serial there can be.
+    let to = [&from[..], &[0xff; Serial::BYTES_MAX + 1]].concat();
+    let range = Range { table: Table::Certs, from, to: Some(to) };
+    page(view, range, after, limit, |(_, row)| {
+        let record: CertRecord = decode(Table::Certs, row)?;
+        let newest = record.is_live(at)
+            && node(view, &record.node)?
+                .is_some_and(|node| node.newest == record.cert && node.state == NodeState::Active);
+        Ok(newest.then_some(record.node))
+    })
 }
 
 /// Certificates, by expiry or of one node.

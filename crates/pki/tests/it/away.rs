@@ -19,6 +19,13 @@ fn i13_an_unknown_issuer_will_do_only_where_that_is_said_and_only_below_our_root
     assert!(matches!(known, Err(Rejection::IssuerNotActive { .. })));
     let peer = from(&prod.bundle(), Issuers::AnyBelowRoot).unwrap();
     assert_eq!(peer.cert.issuer, key_hash(&later.issuer));
+    let mut struck = bundle(&[&prod.root], &[&prod.issuer, &later.issuer], []);
+    let epoch = certus_pki::Epoch { generation: 0, revision: struck.epoch().revision + 1 };
+    let changes = vec![certus_pki::Change::IssuerRemoved(key_hash(&later.issuer))];
+    struck.apply(&certus_pki::Delta { epoch, changes });
+    let refused = from(&struck, Issuers::AnyBelowRoot);
+    assert!(matches!(refused, Err(Rejection::IssuerNotActive { .. })), "struck is not unheard of");
+    assert!(from(&struck, Issuers::StruckToo).is_ok(), "for managers, who hold it against the record");
     let foreign = from(&World::new("prod").bundle(), Issuers::AnyBelowRoot);
     assert!(matches!(foreign, Err(Rejection::UnknownAuthority { .. })));
     let revocation =

@@ -117,6 +117,11 @@ fn check_format(database: &Database, file: &Arc<str>, kind: Kind) -> Result<(), 
     if found > kind.format() {
         return Err(StorageError::NewerFormat { file: file.clone(), found, known: kind.format() });
     }
+    if found < kind.format() {
+        drop((table, txn));
+        // An older file lacks what later formats added; what it has is read as it is.
+        return lay_out(database, file, kind);
+    }
     Ok(())
 }
 
@@ -185,10 +190,11 @@ pub(super) const LOG_FILE: &str = "log.redb";
 /// The replicated state: durable at barriers, brought up to date from the log after a crash.
 pub(super) const STATE_FILE: &str = "state.redb";
 
-/// The newest layout of `log.redb` this version reads and writes.
-const LOG_FORMAT: u64 = 1;
+/// The newest layout of `log.redb` this version reads and writes. 2: commands about managers.
+const LOG_FORMAT: u64 = 2;
 /// The newest layout of `state.redb` this version reads and writes; `ca::format` numbers the rows.
-const STATE_FORMAT: u64 = 1;
+/// 2: the table of managers.
+const STATE_FORMAT: u64 = 2;
 
 /// Only the tail of the log is read in normal running, and it was just written.
 const LOG_CACHE_BYTES: usize = 16 << 20;

@@ -6,10 +6,12 @@ use certus_pki::{
 };
 
 use super::unhex;
-use crate::command::{Command, CreateToken, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target};
-use crate::record::{CertRecord, Event, How, NodeRecord, NodeState, TokenRecord};
+use crate::command::{
+    Command, CreateToken, Enlist, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target,
+};
+use crate::record::{CertRecord, Event, How, ManagerRecord, NodeRecord, NodeState, TokenRecord};
 use crate::refusal::{Barred, Refusal};
-use crate::tests::{id, operator, worker};
+use crate::tests::{id, manager, operator, worker};
 
 pub(crate) const AT: UnixTime = UnixTime::from_secs(1_795_305_600);
 
@@ -63,6 +65,13 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
     let join =
         JoinAsk { secret_hash: digest(1), role: Role::Worker, id: id("web-1"), public_key: public_key() };
     let renew = RenewAsk { node: worker("web-1"), from: cert(), public_key: public_key() };
+    let enlist = Enlist {
+        node: manager("m2"),
+        address: "m2.internal:7443".into(),
+        issuer_der: b"issuer".to_vec(),
+        voter: true,
+        by: manager("m1"),
+    };
     let reason = Reason::KeyCompromise;
     let directive = Directive::RenewNow;
     vec![
@@ -74,7 +83,12 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
         ("revoke-node", Command::Revoke { target: Target::Node(worker("web-1")), reason, by: by.clone() }),
         ("revoke-cert", Command::Revoke { target: Target::Cert(cert()), reason, by: by.clone() }),
         ("direct", Command::Direct { node: worker("web-1"), directive, by: by.clone() }),
-        ("add-issuer", Command::AddIssuer { der: b"issuer".to_vec(), by }),
+        ("add-issuer", Command::AddIssuer { der: b"issuer".to_vec(), by: by.clone() }),
+        ("enlist", Command::Enlist(enlist)),
+        ("announce", Command::Announce { node: manager("m2"), address: "m2.internal:7443".into() }),
+        ("promote", Command::Promote { node: manager("m2"), by: by.clone() }),
+        ("remove-manager", Command::RemoveManager { node: manager("m2"), compromised: true, by: by.clone() }),
+        ("strike-issuers", Command::StrikeIssuers { member: 2, by }),
     ]
 }
 
@@ -93,6 +107,11 @@ pub(crate) fn replies() -> Vec<Reply> {
         Reply::Revoked { node: worker("web-1"), certs: vec![cert()], revision: 118 },
         Reply::Directed { revision: 119 },
         Reply::IssuerAdded { key_hash: digest(3), revision: 120 },
+        Reply::Enlisted { member: 2, revision: 121 },
+        Reply::Announced { member: 2 },
+        Reply::Promoted { member: 2 },
+        Reply::ManagerRemoved { member: Some(2), certs: vec![cert()], revision: 122 },
+        Reply::IssuersStruck { issuers: vec![digest(3)], revision: 123 },
     ]
 }
 
@@ -144,6 +163,7 @@ pub(crate) fn refusals() -> Vec<Refusal> {
         Refusal::LastOne { node: operator(), what: text() },
     ];
     refusals.extend(bars.map(|why| Refusal::RenewalBarred { node: node.clone(), why }));
+    refusals.push(Refusal::NotAManager { node });
     refusals
 }
 
@@ -207,7 +227,24 @@ pub(crate) fn events() -> Vec<Event> {
         Event::CertRevoked { cert: cert(), reason },
         Event::Directed { node, directive: Directive::Removed },
         Event::IssuerAdded { fingerprint: digest(7) },
+        Event::ManagerEnlisted { node: manager("m2"), member: 2 },
+        Event::ManagerAnnounced { node: manager("m2") },
+        Event::ManagerPromoted { node: manager("m2") },
+        Event::ManagerRemoved { node: manager("m2"), compromised: true },
+        Event::IssuersStruck { member: 2 },
     ]
+}
+
+pub(crate) fn manager_record() -> ManagerRecord {
+    ManagerRecord {
+        member: 2,
+        node: manager("m2"),
+        address: "m2.internal:7443".into(),
+        voter: true,
+        joined_at: AT,
+        removed_at: Some(AT),
+        issuers: vec![digest(3)],
+    }
 }
 
 pub(crate) fn delta() -> Delta {
