@@ -6,6 +6,7 @@
 mod dial;
 mod error;
 mod join;
+mod peer;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,7 @@ use crate::metrics::Metrics;
 pub(crate) use dial::{connect_tcp, tune, unreachable};
 pub use error::{ApiError, Tried};
 pub use join::{JoinError, Joined, join};
+pub use peer::{manager_channel, never_sent};
 
 /// The generated client of a node's own calls.
 pub type NodeClient = v1::node_client::NodeClient<Channel>;

@@ -9,13 +9,18 @@ use crate::files::{FileError, Fresh, IdentityDir, NodeDir, Stored};
 use crate::spec::NodeOptions;
 
 /// The credentials to run with, and where they are kept.
-pub(crate) struct Enrolled {
-    pub(crate) dir: IdentityDir,
-    pub(crate) stored: Stored,
+pub struct Enrolled {
+    /// Where they are kept.
+    pub dir: IdentityDir,
+    /// The credentials.
+    pub stored: Stored,
 }
 
 /// Takes the credentials that are kept, if they are usable; else joins with the token.
-pub(crate) async fn enrol(
+///
+/// # Errors
+/// There are no usable credentials, and no manager admitted it.
+pub async fn enrol(
     node_dir: &NodeDir,
     options: &NodeOptions,
     managers: &[String],

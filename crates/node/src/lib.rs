@@ -45,7 +45,7 @@ pub use carry::{Carrier, CarryError, Failure, Failures, Means, Reloaded, Wallet}
 pub use clock::system_clock;
 pub use e2e::{AgentKey, E2eError, E2eStream};
 pub use embed::{Endpoint, EndpointBuilder, TlsOptions, TlsSource};
-pub use enrol::EnrolError;
+pub use enrol::{EnrolError, Enrolled, enrol};
 pub use files::{FileError, Fresh, IdentityDir, NodeDir, Stored};
 pub use metrics::Metrics;
 pub use node::{Node, StartError};

@@ -5,6 +5,7 @@ mod bootstrap;
 mod cluster;
 mod gate;
 mod listen;
+mod managers;
 mod name;
 mod node;
 mod strangers;
@@ -15,12 +16,15 @@ use std::sync::Arc;
 use certus_pki::SpiffeId;
 use certus_pki::explain::{Explain, Explanation};
 use certus_tls::PeerIdentity;
+use certus_wire::MESSAGE_BYTES_MAX;
 use certus_wire::v1::bootstrap_server::BootstrapServer;
 use certus_wire::v1::cluster_server::ClusterServer;
+use certus_wire::v1::managers_server::ManagersServer;
 use certus_wire::v1::node_server::NodeServer;
 use tonic::service::Routes;
 use tonic::{Request, Status};
 
+pub(crate) use cluster::presence;
 pub(crate) use gate::GateLayer;
 pub(crate) use listen::serve;
 
@@ -40,9 +44,11 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Routes {
     let bootstrap = BootstrapServer::new(bootstrap::Bootstrap { shared: shared.clone() });
     let node = NodeServer::new(node::Node { shared: shared.clone() });
     let cluster = ClusterServer::new(cluster::Cluster { shared: shared.clone() });
+    let managers = ManagersServer::new(managers::Managers { shared: shared.clone() });
     Routes::new(bootstrap.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(node.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(cluster.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(managers.max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
 /// The largest request is a certificate request of 16 KiB, or a token with a hundred names.

@@ -239,7 +239,7 @@ impl Made {
         let replica = Replica::<CaMachine>::open(storage, Arc::new(move || seconds().secs()));
         let replica = replica.await.map_err(FoundError::Open)?;
         replica.initialize().await.map_err(FoundError::Initialize)?;
-        let truth = Truth { replica, clock };
+        let truth = Truth::alone(replica, clock);
         let committed = truth.propose(&Command::Genesis(self.genesis.clone())).await;
         let bundle = match committed {
             Ok(Reply::Founded { .. }) => truth.read(|view| certus_ca::bundle(view)),
@@ -252,7 +252,7 @@ impl Made {
     }
 }
 
-fn discard(path: &Path) -> Result<(), FoundError> {
+pub(crate) fn discard(path: &Path) -> Result<(), FoundError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(FoundError::io("remove", path, error))

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::keys::{IssuingKey, KeysError, ManagerDir, fresh_serial};
+use crate::members::Members;
 use crate::shared::{NotIssued, Shared};
 use crate::truth::Unanswered;
 
@@ -49,12 +50,13 @@ pub(crate) struct House {
 
 impl House {
     /// Spawns everything that is kept up until the manager stops.
-    pub(crate) fn keep(self, tasks: &TaskTracker) {
+    pub(crate) fn keep(self, tasks: &TaskTracker, advertise: String) {
         let stopping = self.shared.stopping.clone();
         let credentials = self.shared.publisher.credentials();
         let metrics = self.metrics.clone();
         let sweep = sweep_each_second(credentials, move |cuts| metrics.cut(cuts.len()));
-        let (follow, own, issuer, deadlines) = (self.clone(), self.clone(), self.clone(), self);
+        let (follow, own, issuer, announce, members, deadlines) =
+            (self.clone(), self.clone(), self.clone(), self.clone(), self.shared.clone(), self);
         let task = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
             let stopping = stopping.clone();
             tasks.spawn(async move {
@@ -69,13 +71,15 @@ impl House {
         // Apart: a root that is out of reach must not keep the manager from renewing itself.
         task(Box::pin(async move { own.keep_certificate().await }));
         task(Box::pin(async move { issuer.keep_issuer().await }));
+        task(Box::pin(async move { announce.announce(&advertise).await }));
+        task(Box::pin(async move { Members::new(&members).keep().await }));
         task(Box::pin(async move { deadlines.watch_deadlines().await }));
     }
 
     /// Why the manager is not ready; nothing when it is.
     pub(crate) fn not_ready(&self) -> Vec<Explanation> {
         let mut reasons = Vec::new();
-        if !self.shared.truth.replica.status().leading {
+        if self.shared.truth.replica.status().leader.is_none() {
             reasons.push(Explanation::new(code::UNAVAILABLE, "no leader of the log is known"));
         }
         if let Err(unusable) = self.shared.publisher.current().check(self.shared.truth.now()) {
@@ -97,6 +101,27 @@ impl House {
             let issuer = self.shared.issuing().issuer.certificate().not_after;
             let root = snapshot.bundle().roots().iter().map(Root::not_after).max().unwrap_or_default();
             self.metrics.certificates(identity.leaf().not_after, issuer, root);
+        }
+    }
+
+    /// Says where this manager is, until it is on record.
+    async fn announce(&self, address: &str) {
+        let mut failures = 0;
+        loop {
+            let known = self.shared.truth.read(|view| certus_ca::manager(view, &self.shared.identity));
+            if known.is_ok_and(|known| known.is_some_and(|manager| manager.address == address)) {
+                return;
+            }
+            let node = self.shared.identity.clone();
+            let announce = Command::Announce { node, address: address.to_owned() };
+            match self.shared.truth.propose(&announce).await {
+                Ok(_) => return,
+                Err(failed) => {
+                    failures += 1;
+                    warn!(explanation = %failed.explain(), "this manager could not say where it is");
+                    tokio::time::sleep(again(failures, None, self.shared.truth.now(), 0)).await;
+                }
+            }
         }
     }
 
@@ -186,7 +211,10 @@ impl House {
         let snapshot = self.shared.publisher.current();
         let own = snapshot.identity().ok_or(HouseError::NoIdentity)?;
         let due = due(own.leaf(), jitter);
-        if now < due { Ok(due) } else { self.renew(own).await }
+        // A manager's own certificate is of its own issuer, so that no other manager's end takes it along.
+        let issuing = self.shared.issuing();
+        let by_itself = own.leaf().authority_key_id == issuing.issuer.certificate().subject_key_id;
+        if now < due && by_itself { Ok(due) } else { self.renew(own).await }
     }
 
     /// Makes this manager's next issuer ahead of time.
@@ -302,7 +330,9 @@ impl House {
             match self.shared.truth.scan(|view| certus_ca::due(view, now, OVERDUE_MAX)) {
                 Ok(overdue) => {
                     self.shared.metrics.overdue(overdue.len());
-                    for due in &overdue {
+                    // One alarm, from the manager that leads.
+                    let leads = self.shared.truth.replica.status().leading;
+                    for due in overdue.iter().filter(|_| leads) {
                         if told.get(&due.node) != Some(&due.renew_by) {
                             warn!(node = %due.node, renew_by = %due.renew_by, "a node missed its renewal");
                         }

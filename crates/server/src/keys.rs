@@ -24,6 +24,8 @@ const ISSUER_KEY: &str = "issuer-key.sealed";
 const ISSUER: &str = "issuer.crt";
 const STORE: &str = "store";
 const LISTEN: &str = "listen";
+const ADVERTISE: &str = "advertise";
+const MEMBER: &str = "member";
 
 /// No file here is larger: a sealed RSA-4096 key has some 2.4 KiB.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -71,13 +73,23 @@ impl ManagerDir {
         issuing: &IssuingKey,
     ) -> Result<(), KeysError> {
         let (root_hash, root_data_key) = root;
-        let seal = |purpose, key: &Sha256, plain: &[u8]| {
-            cluster_key.seal(purpose, cluster, key, plain).map_err(KeysError::Seal)
-        };
-        let root_data_key = seal(Purpose::RootDataKey, root_hash, root_data_key.reveal())?;
-        self.put(CLUSTER_KEY, cluster_key.reveal())?;
-        self.put(ROOT_DATA_KEY, &root_data_key)?;
+        self.write_keys(cluster, cluster_key, root_hash, Some(root_data_key))?;
         self.write_issuer(cluster, cluster_key, issuing)
+    }
+
+    /// Writes what a manager that joins was given: the cluster key, and the root data key where the root
+    /// is online.
+    pub(crate) fn write_keys(
+        &self,
+        cluster: &ClusterName,
+        cluster_key: &SealingKey,
+        root: &Sha256,
+        root_data_key: Option<&SealingKey>,
+    ) -> Result<(), KeysError> {
+        self.put(CLUSTER_KEY, cluster_key.reveal())?;
+        let Some(root_data_key) = root_data_key else { return Ok(()) };
+        let sealed = cluster_key.seal(Purpose::RootDataKey, cluster, root, root_data_key.reveal());
+        self.put(ROOT_DATA_KEY, &sealed.map_err(KeysError::Seal)?)
     }
 
     /// Writes this manager's issuer, certificate and sealed key.
@@ -147,13 +159,50 @@ impl ManagerDir {
         root: &Sha256,
         sealed: &[u8],
     ) -> Result<PrivateKey, KeysError> {
-        let data_key = self.get(ROOT_DATA_KEY)?;
-        let data_key = cluster_key
-            .open(Purpose::RootDataKey, cluster, root, &data_key)
-            .and_then(|bytes| SealingKey::from_bytes(&bytes))
-            .map_err(KeysError::Seal)?;
+        let data_key = self.root_data_key(cluster, cluster_key, root)?;
         let key = data_key.open(Purpose::RootKey, cluster, root, sealed).map_err(KeysError::Seal)?;
         PrivateKey::from_pkcs8_der(&key).map_err(KeysError::Key)
+    }
+
+    /// The key that opens the root's.
+    pub(crate) fn root_data_key(
+        &self,
+        cluster: &ClusterName,
+        cluster_key: &SealingKey,
+        root: &Sha256,
+    ) -> Result<SealingKey, KeysError> {
+        let data_key = self.get(ROOT_DATA_KEY)?;
+        cluster_key
+            .open(Purpose::RootDataKey, cluster, root, &data_key)
+            .and_then(|bytes| SealingKey::from_bytes(&bytes))
+            .map_err(KeysError::Seal)
+    }
+
+    /// Keeps this manager's number among those that replicate.
+    pub(crate) fn write_member(&self, member: u64) -> Result<(), KeysError> {
+        self.put(MEMBER, format!("{member}\n").as_bytes())
+    }
+
+    /// This manager's number; none for the founder, whose is 1.
+    pub(crate) fn member(&self) -> Result<Option<u64>, KeysError> {
+        let path = self.path.join(MEMBER);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = self.get(MEMBER)?;
+        let number = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
+        number.map(Some).ok_or(KeysError::NotANumber { path })
+    }
+
+    /// Keeps where the other managers reach this one.
+    pub(crate) fn write_advertise(&self, address: &str) -> Result<(), KeysError> {
+        self.put(ADVERTISE, format!("{address}\n").as_bytes())
+    }
+
+    /// Where the other managers reach this one, if that was said.
+    pub(crate) fn advertise(&self) -> Option<String> {
+        let text = self.get(ADVERTISE).ok()?;
+        std::str::from_utf8(&text).ok().map(|text| text.trim().to_owned())
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), KeysError> {
@@ -235,6 +284,12 @@ pub enum KeysError {
         /// How long it is.
         came: u64,
     },
+    /// A file that should hold a number.
+    #[error("{} holds no number", .path.display())]
+    NotANumber {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Something does not open.
     #[error(transparent)]
     Seal(SealError),
@@ -261,7 +316,9 @@ impl Explain for KeysError {
             KeysError::Mode { path, came } => Explanation::new(code::FILE_MODE, self.to_string())
                 .halves("mode 0600", format!("mode {came:04o}"))
                 .hint(format!("chmod 600 {}", path.display())),
-            KeysError::TooLong { .. } => Explanation::new(code::FILE, self.to_string()),
+            KeysError::TooLong { .. } | KeysError::NotANumber { .. } => {
+                Explanation::new(code::FILE, self.to_string())
+            }
             KeysError::Seal(error) => error.explain(),
             KeysError::Key(error) => error.explain(),
             KeysError::Issuer(error) => error.explain(),

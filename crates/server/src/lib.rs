@@ -3,8 +3,14 @@
 //! It never decides who gets a certificate: it asks `ca`, makes the answer durable, and only then lets
 //! it leave (I4).
 
+mod enlist;
+mod fleet;
+mod forward;
 mod found;
+mod join;
 mod manager;
+mod members;
+mod peers;
 
 pub mod api;
 mod house;

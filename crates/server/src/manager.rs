@@ -9,7 +9,7 @@ use certus_node::files::{FileError, IdentityDir, NodeDir};
 use certus_node::metrics::Metrics;
 use certus_node::system_clock;
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{Accept, Rejection, Role, Sha256, SpiffeId, code};
+use certus_pki::{Accept, Issuers, Rejection, Role, Sha256, SpiffeId, UnixTime, code};
 use certus_tls::{
     BadIdentity, ClientCertificate, Clock, Credentials, Identity, NotPublished, Publisher, Registry, Server,
     ServerOptions, Snapshot,
@@ -22,6 +22,7 @@ use crate::api;
 use crate::house::House;
 use crate::keys::{KeysError, ManagerDir};
 use crate::metrics::ManagerMetrics;
+use crate::peers::Lines;
 use crate::replica::limits::Cadence;
 use crate::replica::{OpenError, Replica};
 use crate::shared::Shared;
@@ -36,6 +37,9 @@ pub struct ManagerOptions {
     pub data_dir: PathBuf,
     /// Where the API listens; where it listened last if not given.
     pub listen: Option<SocketAddr>,
+    /// Where the other managers, workers and operators reach it, `host:port`; what was said last, or
+    /// else where it listens, if not given.
+    pub advertise: Option<String>,
     /// Its clock.
     pub clock: Clock,
     /// How its log is filled and cut; the default is right but for benchmarks.
@@ -45,7 +49,7 @@ pub struct ManagerOptions {
 impl ManagerOptions {
     /// The machine's clock, and the address of the last time.
     pub fn new(data_dir: PathBuf) -> ManagerOptions {
-        ManagerOptions { data_dir, listen: None, clock: system_clock(), cadence: Cadence::default() }
+        ManagerOptions { data_dir, listen: None, advertise: None, clock: system_clock(), cadence: Cadence::default() }
     }
 }
 
@@ -75,16 +79,22 @@ impl Manager {
         let listener = listener.map_err(|error| StartError::Listen { address, error })?;
         let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
         // The address first: a store that was opened for nothing would stay held.
-        let truth = open_truth(&place, options.clock.clone(), options.cadence).await?;
-        let opened = Opened::read(&truth, &place, &dir)?;
+        let storage = Storage::in_directory(&place.store()).map_err(StartError::Storage)?;
+        let opened = Opened::read(&storage, &place, &dir, (options.clock)())?;
         place.write_listen(address).map_err(StartError::Keys)?;
+        let advertise = advertised(&place, options.advertise.as_ref(), address).map_err(StartError::Keys)?;
 
         let publisher = Arc::new(Publisher::new(opened.snapshot, options.clock.clone()));
         let metrics = Metrics::new();
+        let lines = Lines::new(publisher.credentials(), metrics.clone());
+        let truth = open_truth(storage, &place, &options, lines).await?;
         let manager_metrics = ManagerMetrics::default();
         let issuing = opened.issuing;
         let identity = opened.identity.clone();
-        let shared = Arc::new(Shared::new(identity, truth, publisher, issuing, manager_metrics));
+        let shared =
+            Arc::new(Shared::new(identity, truth, publisher, issuing, manager_metrics, place.clone()));
+        shared.managers.send_replace(vec![advertise.clone()]);
+        shared.know_managers().map_err(StartError::Unanswered)?;
         let house = House {
             shared: shared.clone(),
             metrics: metrics.clone(),
@@ -101,7 +111,8 @@ impl Manager {
         let tasks = TaskTracker::new();
         serve_admin(&dir, &house, &tasks).await?;
         tasks.spawn(serve_api(listener, shared.clone(), metrics));
-        house.keep(&tasks);
+        catch_up(&shared).await?;
+        house.keep(&tasks, advertise);
         tasks.close();
         info!(%address, manager = %shared.identity, pin = %opened.pin, "manager serves");
         Ok(Manager { shared, address, pin: opened.pin, tasks, _dir: dir })
@@ -157,11 +168,57 @@ const FALLBACK: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), certus_pki::defaults::API_PORT);
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(certus_pki::defaults::DRAIN.secs() as u64);
 
-async fn open_truth(place: &ManagerDir, clock: Clock, cadence: Cadence) -> Result<Truth, StartError> {
-    let storage = Storage::in_directory(&place.store()).map_err(StartError::Storage)?;
-    let seconds = clock.clone();
-    let replica = Replica::<CaMachine>::open_at(storage, Arc::new(move || seconds().secs()), cadence).await;
-    Ok(Truth { replica: replica.map_err(StartError::Open)?, clock })
+async fn open_truth(
+    storage: Storage,
+    place: &ManagerDir,
+    options: &ManagerOptions,
+    lines: Lines,
+) -> Result<Truth, StartError> {
+    let (clock, seconds) = (options.clock.clone(), options.clock.clone());
+    let member = place.member().map_err(StartError::Keys)?.unwrap_or(FOUNDER);
+    let seconds = Arc::new(move || seconds().secs());
+    let replica =
+        Replica::<CaMachine>::join_group(storage, seconds, options.cadence, member, lines.clone()).await;
+    Ok(Truth::among(replica.map_err(StartError::Open)?, clock, lines))
+}
+
+/// The number of the manager that founded the cluster.
+const FOUNDER: u64 = 1;
+
+/// Where the others reach this manager: as told, as told last, or where it listens.
+fn advertised(
+    place: &ManagerDir,
+    told: Option<&String>,
+    listens: SocketAddr,
+) -> Result<String, KeysError> {
+    if let Some(told) = told {
+        place.write_advertise(told)?;
+        return Ok(told.clone());
+    }
+    Ok(place.advertise().unwrap_or_else(|| listens.to_string()))
+}
+
+/// Waits until a manager that has just joined knows the cluster. One that was there before knows it.
+async fn catch_up(shared: &Shared) -> Result<(), StartError> {
+    let mut revision = shared.truth.replica.revision();
+    let known = || shared.truth.read(|view| certus_ca::cluster(view)).map_err(StartError::Unanswered);
+    if known()?.is_some() {
+        return Ok(());
+    }
+    info!("waiting for the managers to send the state of the cluster");
+    while known()?.is_none() {
+        tokio::select! {
+            changed = revision.changed() => if changed.is_err() {
+                return Err(StartError::NotCaughtUp);
+            },
+            failure = shared.truth.replica.failed() => {
+                return Err(StartError::Open(OpenError::Failed(failure)));
+            }
+            () = shared.stopping.cancelled() => return Err(StartError::NotCaughtUp),
+        }
+    }
+    info!("the state of the cluster is here");
+    shared.know_managers().map_err(StartError::Unanswered)
 }
 
 /// What a manager finds when it starts.
@@ -176,26 +233,36 @@ struct Opened {
 }
 
 impl Opened {
-    fn read(truth: &Truth, place: &ManagerDir, dir: &NodeDir) -> Result<Opened, StartError> {
-        let read = truth.read(|view| Ok((certus_ca::cluster(view)?, certus_ca::bundle(view)?)));
-        let (Some(cluster), Some(bundle)) = read.map_err(StartError::Unanswered)? else {
+    fn read(
+        storage: &Storage,
+        place: &ManagerDir,
+        dir: &NodeDir,
+        now: UnixTime,
+    ) -> Result<Opened, StartError> {
+        let view = storage.view().map_err(StartError::Storage)?;
+        let fault = |fault| StartError::Unanswered(Unanswered::Fault(fault));
+        let applied = certus_ca::bundle(&view).map_err(fault)?;
+        let joins = applied.is_none();
+        if joins && place.member().map_err(StartError::Keys)?.is_none() {
             return Err(StartError::NoData { path: place.path().to_owned() });
-        };
-        let cluster_key = place.cluster_key().map_err(StartError::Keys)?;
-        let issuing = place.issuing_key(&cluster.name, &cluster_key).map_err(StartError::Keys)?;
-        let pin = bundle.roots().iter().max_by_key(|root| root.not_after()).map(|root| root.key_hash());
-        let pin = pin.ok_or_else(|| StartError::NoData { path: place.path().to_owned() })?;
+        }
         for id in dir.enrolled(Role::Manager).map_err(StartError::Files)? {
-            let identity = SpiffeId { cluster: cluster.name.clone(), role: Role::Manager, id };
-            let known =
-                truth.read(|view| certus_ca::node(view, &identity)).map_err(StartError::Unanswered)?;
-            let files = dir.identity(Role::Manager, &identity.id);
-            let Some(stored) = files.load().map_err(StartError::Files)?.filter(|_| known.is_some()) else {
+            let files = dir.identity(Role::Manager, &id);
+            let Some(stored) = files.load().map_err(StartError::Files)? else { continue };
+            let identity = stored.identity.clone();
+            let known = joins || certus_ca::node(&view, &identity).map_err(fault)?.is_some();
+            if !known {
                 continue;
-            };
+            }
+            // One that has just joined trusts what it was given then, until the log has come.
+            let bundle = applied.clone().unwrap_or(stored.bundle);
+            let cluster_key = place.cluster_key().map_err(StartError::Keys)?;
+            let issuing = place.issuing_key(&identity.cluster, &cluster_key).map_err(StartError::Keys)?;
+            let pin = bundle.roots().iter().max_by_key(|root| root.not_after()).map(|root| root.key_hash());
+            let pin = pin.ok_or_else(|| StartError::NoData { path: place.path().to_owned() })?;
             let own = Identity::new(&stored.key, stored.chain).map_err(StartError::Identity)?;
             let snapshot = Snapshot::new(Some(Arc::new(own)), Arc::new(bundle));
-            let slept = match snapshot.check(truth.now()) {
+            let slept = match snapshot.check(now) {
                 Ok(()) => false,
                 Err(NotPublished::Identity(Rejection::Expired { .. })) => true,
                 Err(unusable) => return Err(StartError::Unusable(unusable)),
@@ -228,6 +295,8 @@ async fn serve_admin(dir: &NodeDir, house: &House, tasks: &TaskTracker) -> Resul
 
 async fn serve_api(listener: TcpListener, shared: Arc<Shared>, metrics: Metrics) {
     let mut options = ServerOptions::new(Accept::cluster(shared.identity.cluster.clone()));
+    // The gate holds every certificate of a struck issuer against the record.
+    options.issuers = Issuers::StruckToo;
     options.client_certificate = ClientCertificate::Optional;
     options.alpn = vec![b"h2".to_vec()];
     options.send_roots = true;
@@ -262,6 +331,9 @@ pub enum StartError {
     /// The store refuses.
     #[error("the manager's store cannot be opened")]
     Storage(#[source] StorageError),
+    /// It was stopped before the cluster's state had come.
+    #[error("the manager was stopped before it knew the state of the cluster")]
+    NotCaughtUp,
     /// The log cannot be opened.
     #[error("the manager's log cannot be opened")]
     Open(#[source] OpenError),
@@ -302,6 +374,8 @@ impl Explain for StartError {
                 .hint("certus cluster init --name NAME --data-dir DIR"),
             StartError::NoIdentity { .. } => Explanation::new(code::OWN_CERTIFICATE, self.to_string())
                 .hint("certs/ belongs to the data directory: restore it"),
+            StartError::NotCaughtUp => Explanation::new(code::UNAVAILABLE, self.to_string())
+                .hint("start it again while a majority of the managers runs"),
             StartError::Files(error) => error.explain(),
             StartError::Keys(error) => error.explain(),
             StartError::Storage(error) => store(error),

@@ -7,9 +7,10 @@ use certus_pki::cert::Certificate;
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{LeafPlan, SpiffeId};
 use certus_tls::Publisher;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::keys::{IssuingKey, KeysError};
+use crate::keys::{IssuingKey, KeysError, ManagerDir};
 use crate::metrics::ManagerMetrics;
 use crate::presence::Presence;
 use crate::rate::RateLimit;
@@ -25,6 +26,10 @@ pub(crate) struct Shared {
     pub(crate) rate: RateLimit,
     pub(crate) metrics: ManagerMetrics,
     pub(crate) stopping: CancellationToken,
+    /// Where its secrets are.
+    pub(crate) place: ManagerDir,
+    /// Where managers are reached, by the record.
+    pub(crate) managers: watch::Sender<Vec<String>>,
     issuing: RwLock<Arc<IssuingKey>>,
 }
 
@@ -35,6 +40,7 @@ impl Shared {
         publisher: Arc<Publisher>,
         issuing: IssuingKey,
         metrics: ManagerMetrics,
+        place: ManagerDir,
     ) -> Shared {
         Shared {
             identity,
@@ -44,6 +50,8 @@ impl Shared {
             rate: RateLimit::new(),
             metrics,
             stopping: CancellationToken::new(),
+            place,
+            managers: watch::Sender::new(Vec::new()),
             issuing: RwLock::new(Arc::new(issuing)),
         }
     }
@@ -61,7 +69,7 @@ impl Shared {
     /// Admits a node: plan, sign, record, and only then answer (I4). Returns its chain, leaf first.
     pub(crate) async fn join(&self, ask: JoinAsk) -> Result<Vec<Vec<u8>>, NotIssued> {
         let planned_at = self.truth.now();
-        let plan = self.truth.plan(|view| certus_ca::plan_join(view, planned_at, &ask))?;
+        let plan = self.truth.plan(|view| certus_ca::plan_join(view, planned_at, &ask)).await?;
         let admit = |der| Command::Admit { ask, planned_at, der };
         self.issue(plan, admit).await
     }
@@ -69,7 +77,7 @@ impl Shared {
     /// Renews a node's certificate; the same way.
     pub(crate) async fn renew(&self, ask: RenewAsk) -> Result<Vec<Vec<u8>>, NotIssued> {
         let planned_at = self.truth.now();
-        let plan = self.truth.plan(|view| certus_ca::plan_renew(view, planned_at, &ask))?;
+        let plan = self.truth.plan(|view| certus_ca::plan_renew(view, planned_at, &ask)).await?;
         let renew = |der| Command::Renew { ask, planned_at, der };
         self.issue(plan, renew).await
     }

@@ -1,11 +1,15 @@
 //! The cluster's truth as this manager reads and changes it: the replica, with `ca` as its machine.
 
+use std::time::{Duration, Instant};
+
 use certus_ca::store::{Fault, Store, View};
 use certus_ca::{Command, Refusal, Reply};
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{UnixTime, code};
 use certus_tls::Clock;
 
+use crate::forward::{Forwarded, Forwarder};
+use crate::peers::Lines;
 use crate::replica::{Machine, ProposeError, Replica};
 use crate::storage::{StateView, StorageError, blocking};
 
@@ -38,9 +42,27 @@ impl Machine for CaMachine {
 pub(crate) struct Truth {
     pub(crate) replica: Replica<CaMachine>,
     pub(crate) clock: Clock,
+    /// The way to the manager that leads; none while a cluster is being founded.
+    way: Option<(Lines, Forwarder)>,
 }
 
 impl Truth {
+    /// A truth that nobody shares yet.
+    pub(crate) fn alone(replica: Replica<CaMachine>, clock: Clock) -> Truth {
+        Truth { replica, clock, way: None }
+    }
+
+    /// The truth of one of several managers.
+    pub(crate) fn among(replica: Replica<CaMachine>, clock: Clock, lines: Lines) -> Truth {
+        let forwarder = Forwarder::new(lines.clone());
+        Truth { replica, clock, way: Some((lines, forwarder)) }
+    }
+
+    /// The lines to the other managers.
+    pub(crate) fn lines(&self) -> Option<&Lines> {
+        self.way.as_ref().map(|(lines, _)| lines)
+    }
+
     /// This manager's time.
     pub(crate) fn now(&self) -> UnixTime {
         (self.clock)()
@@ -60,22 +82,84 @@ impl Truth {
         blocking(|| self.read(ask))
     }
 
-    /// Asks the tables something they may refuse.
-    pub(crate) fn plan<T>(
+    /// Asks the tables something they may refuse. A manager that does not lead may refuse for want of
+    /// news, so it asks again once it has applied what is committed.
+    pub(crate) async fn plan<T>(
         &self,
-        ask: impl FnOnce(&StateView) -> Result<Result<T, Refusal>, Fault>,
+        ask: impl Fn(&StateView) -> Result<Result<T, Refusal>, Fault>,
     ) -> Result<T, Unanswered> {
-        self.read(ask)?.map_err(Unanswered::Refused)
+        let planned = self.read(&ask)?;
+        if planned.is_err() && !self.replica.status().leading && self.catch_up().await {
+            return self.read(&ask)?.map_err(Unanswered::Refused);
+        }
+        planned.map_err(Unanswered::Refused)
     }
 
-    /// Puts a command into the log. When this returns it is durable and applied (I4).
+    /// Puts a command into the log. When this returns it is durable on a majority and applied here (I4).
+    ///
+    /// While managers elect, it waits for the one that leads. It is never proposed twice from here.
     pub(crate) async fn propose(&self, command: &Command) -> Result<Reply, Unanswered> {
         // What the log cannot carry must not reach it: there it would stop every replica.
-        certus_ca::format::carry_command(command).map_err(Unanswered::Refused)?;
-        let answer = self.replica.propose(command).await.map_err(Unanswered::Proposal)?;
-        answer.map_err(Unanswered::Refused)
+        let bytes = certus_ca::format::carry_command(command).map_err(Unanswered::Refused)?;
+        let until = Instant::now() + LEADER_WITHIN;
+        loop {
+            let leader = match self.replica.propose_encoded(bytes.clone()).await {
+                Ok(committed) => return committed.reply.map_err(Unanswered::Refused),
+                Err(ProposeError::NotLeading { leader }) => leader,
+                Err(error) => return Err(Unanswered::Proposal(error)),
+            };
+            if let (Some(leader), Some((_, forwarder))) = (leader, &self.way) {
+                match forwarder.forward(leader, bytes.clone()).await {
+                    Forwarded::Committed { outcome, index } => {
+                        // Whoever asks here next must find it. Committed it is, applied here or not.
+                        let _ = self.replica.wait_applied(index, APPLIED_WITHIN).await;
+                        return outcome.map_err(Unanswered::Refused);
+                    }
+                    Forwarded::NotProposed => {}
+                    Forwarded::Unknown(why) => return Err(Unanswered::Unknown { why }),
+                    Forwarded::Failed(why) => return Err(Unanswered::Elsewhere { why }),
+                }
+            }
+            if self.way.is_none() || Instant::now() >= until {
+                return Err(Unanswered::Proposal(ProposeError::NotLeading { leader }));
+            }
+            tokio::time::sleep(LEADER_AGAIN).await;
+        }
+    }
+
+    /// Waits until this manager's state is at `revision` at least, for `patience` at most.
+    pub(crate) async fn wait_revision(&self, revision: u64, patience: Duration) {
+        let mut known = self.replica.revision();
+        let _ = tokio::time::timeout(patience, known.wait_for(|known| *known >= revision)).await;
+    }
+
+    /// Waits until what was committed when this was asked is applied here. False if nobody who leads
+    /// could say in time how far that is.
+    pub(crate) async fn catch_up(&self) -> bool {
+        let index = match self.replica.read_index().await {
+            Ok(index) => index,
+            Err(ProposeError::NotLeading { leader: Some(leader) }) => {
+                let Some(mut client) = self.lines().and_then(|lines| lines.to(leader, None)) else {
+                    return false;
+                };
+                let asked = client.read_index(certus_wire::v1::ReadIndexRequest {});
+                match tokio::time::timeout(APPLIED_WITHIN, asked).await {
+                    Ok(Ok(reply)) => reply.into_inner().index,
+                    Ok(Err(_)) | Err(_) => return false,
+                }
+            }
+            Err(_) => return false,
+        };
+        self.replica.wait_applied(index, APPLIED_WITHIN).await
     }
 }
+
+/// Electing takes about two seconds; a caller waits ten for its answer.
+const LEADER_WITHIN: Duration = Duration::from_secs(7);
+/// How often it is looked whether somebody leads.
+const LEADER_AGAIN: Duration = Duration::from_millis(50);
+/// A follower hears what is committed with the next heartbeat.
+const APPLIED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +176,18 @@ pub enum Unanswered {
     /// It was not committed, as far as is known.
     #[error("the manager cannot commit it now")]
     Proposal(#[source] ProposeError),
+    /// The manager that leads was asked, and did not say what became of it.
+    #[error("the manager that leads did not answer: it may be committed or not ({why})")]
+    Unknown {
+        /// What is known.
+        why: String,
+    },
+    /// The manager that leads could not commit it.
+    #[error("the manager that leads cannot commit it now ({why})")]
+    Elsewhere {
+        /// What it said.
+        why: String,
+    },
     /// The rules answered with something else than was asked for: a bug.
     #[error("the cluster answered a {asked} with something else")]
     Mismatched {
@@ -112,6 +208,10 @@ impl Explain for Unanswered {
             Unanswered::Storage(error) => with_cause(error),
             Unanswered::Fault(error) => with_cause(error),
             Unanswered::Proposal(error) => with_cause(error),
+            Unanswered::Unknown { .. } | Unanswered::Elsewhere { .. } => {
+                Explanation::new(code::UNAVAILABLE, self.to_string())
+                    .hint("the same call may succeed later, or at another manager")
+            }
             Unanswered::Mismatched { .. } => Explanation::new(code::UNAVAILABLE, self.to_string()),
         }
     }

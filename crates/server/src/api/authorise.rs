@@ -3,7 +3,7 @@
 //! Fails closed: a call that is not in the table is refused.
 
 use certus_pki::explain::Explanation;
-use certus_pki::{Grant, SpiffeId, code};
+use certus_pki::{Grant, Role, SpiffeId, code};
 
 /// What a caller needs for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub enum Need {
     Member,
     /// A grant in the caller's node record. Never implied by a role.
     Grant(Grant),
+    /// A place among the managers.
+    Manager,
+    /// The role of a manager, with or without a place among them: it is about to ask for one.
+    ManagerRole,
 }
 
 /// Every call and what it needs.
@@ -34,6 +38,17 @@ pub const TABLE: &[(&str, Need)] = &[
     ("/certus.v1.Cluster/Revoke", Need::Grant(Grant::Operate)),
     ("/certus.v1.Cluster/Enforcement", Need::Grant(Grant::Read)),
     ("/certus.v1.Cluster/Rotate", Need::Grant(Grant::Operate)),
+    // Where managers are is what every member needs to know.
+    ("/certus.v1.Cluster/ListManagers", Need::Member),
+    ("/certus.v1.Cluster/PromoteManager", Need::Grant(Grant::Admin)),
+    ("/certus.v1.Cluster/RemoveManager", Need::Grant(Grant::Admin)),
+    ("/certus.v1.Managers/Replicate", Need::Manager),
+    ("/certus.v1.Managers/Snapshot", Need::Manager),
+    ("/certus.v1.Managers/Propose", Need::Manager),
+    ("/certus.v1.Managers/ReadIndex", Need::Manager),
+    ("/certus.v1.Managers/Enlist", Need::ManagerRole),
+    ("/certus.v1.Managers/Connected", Need::Manager),
+    ("/certus.v1.Managers/EnforcementHere", Need::Manager),
 ];
 
 /// What `call` needs; `None` for one that does not exist.
@@ -48,6 +63,8 @@ pub struct Standing {
     pub identity: SpiffeId,
     /// What its node record grants; `None` where there is no active record.
     pub grant: Option<Grant>,
+    /// Whether it has a place among the managers.
+    pub manages: bool,
 }
 
 /// Decides whether `caller` may make `call`.
@@ -75,6 +92,12 @@ pub fn decide(call: &str, caller: Option<&Standing>) -> Result<(), Explanation> 
             Err(refused(&format!("grant {needed}"), &format!("grant {has}"))
                 .hint("run the command as the operator that `cluster init` made"))
         }
+        (Need::Manager, _) if !caller.manages => {
+            Err(refused("one of the cluster's managers", "a node that is none"))
+        }
+        (Need::ManagerRole, _) if caller.identity.role != Role::Manager => {
+            Err(refused("a node of role manager", &format!("a {}", caller.identity.role)))
+        }
         _ => Ok(()),
     }
 }
@@ -84,7 +107,7 @@ mod tests {
     use super::*;
 
     fn standing(role: &str, grant: Option<Grant>) -> Standing {
-        Standing { identity: format!("spiffe://prod/{role}/x").parse().unwrap(), grant }
+        Standing { identity: format!("spiffe://prod/{role}/x").parse().unwrap(), grant, manages: false }
     }
 
     #[test]
@@ -111,12 +134,29 @@ mod tests {
                 let expected = match need {
                     Need::Nothing | Need::Member => true,
                     Need::Grant(needed) => grant >= *needed,
+                    Need::Manager | Need::ManagerRole => false,
                 };
                 let got = decide(call, Some(&standing("client", Some(grant)))).is_ok();
                 assert_eq!(got, expected, "{call} with grant {grant}");
             }
             let gone = decide(call, Some(&standing("worker", None))).is_ok();
             assert_eq!(gone, *need == Need::Nothing, "{call} without a record");
+        }
+    }
+
+    #[test]
+    fn i13_managers_calls_are_for_managers_whatever_grant_others_have() {
+        for (call, need) in TABLE.iter().filter(|(call, _)| call.starts_with("/certus.v1.Managers/")) {
+            for role in ["worker", "client"] {
+                let caller = Standing { manages: false, ..standing(role, Some(Grant::Admin)) };
+                assert!(decide(call, Some(&caller)).is_err(), "{call} by a {role}");
+            }
+            let newcomer = standing("manager", Some(Grant::None));
+            assert_eq!(decide(call, Some(&newcomer)).is_ok(), *need == Need::ManagerRole, "{call}");
+            let present = Standing { manages: true, ..newcomer };
+            assert!(decide(call, Some(&present)).is_ok(), "{call}");
+            let gone = Standing { grant: None, ..present };
+            assert!(decide(call, Some(&gone)).is_err(), "{call} by one that was removed");
         }
     }
 }

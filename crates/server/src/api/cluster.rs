@@ -16,6 +16,7 @@ use tracing::info;
 
 use super::name::{self, Named};
 use super::{caller_of, refuse};
+use crate::fleet::Connected;
 use crate::shared::Shared;
 
 /// Rows of one page, unless fewer are asked for.
@@ -48,9 +49,10 @@ impl v1::cluster_server::Cluster for Cluster {
         });
         let (cluster, roots, issuers, due, nodes) = read.map_err(|error| refuse(&error))?;
         let cluster = cluster.ok_or_else(|| refuse(&not_founded()))?;
+        let managers = shared.managers_on_record().map_err(|error| refuse(&error))?;
         let roots = roots.iter().filter(|root| root.active).map(|root| authority(&root.der));
         let issuers = issuers.iter().filter(|issuer| issuer.active).map(|issuer| authority(&issuer.der));
-        let connected = shared.presence.connected();
+        let connected = shared.connected_everywhere().await;
         let overdue = due
             .into_iter()
             .map(|due| v1::OverdueNode { node: due.node.to_string(), renew_by: due.renew_by.secs() });
@@ -63,10 +65,10 @@ impl v1::cluster_server::Cluster for Cluster {
             leaf_lifetime_secs: cluster.settings.leaf_lifetime.secs(),
             roots: roots.collect(),
             issuers: issuers.collect(),
-            connected: connected.into_iter().take(NAMED_MAX).map(presence).collect(),
+            connected: connected.into_values().take(NAMED_MAX).collect(),
             nodes,
             overdue: overdue.collect(),
-            managers: vec![shared.identity.to_string()],
+            managers: managers.into_iter().map(|manager| manager.node).collect(),
         }))
     }
 
@@ -119,12 +121,13 @@ impl v1::cluster_server::Cluster for Cluster {
 
     async fn list_nodes(&self, request: Request<v1::ListRequest>) -> Answer<v1::NodeList> {
         let (after, limit) = page_of(&request.get_ref().after, request.get_ref().limit);
+        let connected = self.shared.connected_everywhere().await;
         let read = self.shared.truth.scan(|view| {
             let page = certus_ca::nodes(view, &NodeFilter::default(), after.as_ref(), limit)?;
             let mut nodes = Vec::with_capacity(page.items.len());
             for node in page.items {
                 let newest = certus_ca::cert(view, &node.newest)?;
-                nodes.push(self.node_record(node, newest));
+                nodes.push(node_record(node, newest, &connected));
             }
             Ok(v1::NodeList { nodes, next: cursor(page.next) })
         });
@@ -194,21 +197,21 @@ impl v1::cluster_server::Cluster for Cluster {
     }
 
     async fn enforcement(&self, request: Request<v1::EnforcementRequest>) -> Answer<v1::EnforcementReply> {
-        let epoch = certus_wire::epoch(request.get_ref().epoch.as_ref());
-        let patience = Duration::from_millis(request.get_ref().wait_ms.into()).min(ENFORCEMENT_WAIT_MAX);
-        let shared = &self.shared;
-        let seen = shared.presence.wait_enforced(epoch, patience).await;
-        let offline = self.offline()?;
-        let micros = |took: Duration| u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        Ok(Response::new(v1::EnforcementReply {
-            enforced: u32::try_from(seen.enforced).unwrap_or(u32::MAX),
-            connected: u32::try_from(seen.enforced + seen.pending.len()).unwrap_or(u32::MAX),
-            pending: seen.pending.iter().take(NAMED_MAX).map(ToString::to_string).collect(),
-            offline,
-            cut: seen.cut,
-            cut_after_us: seen.cut_after.map(micros),
-            took_us: seen.took.map(micros),
-        }))
+        let request = request.get_ref();
+        // Each node is connected to one manager, and each manager knows its own.
+        let here = enforcement_here(&self.shared, request);
+        let (mut all, elsewhere) = tokio::join!(here, self.shared.enforcement_elsewhere(request));
+        for reply in elsewhere {
+            all.enforced = all.enforced.saturating_add(reply.enforced);
+            all.connected = all.connected.saturating_add(reply.connected);
+            all.pending.extend(reply.pending);
+            all.cut = all.cut.saturating_add(reply.cut);
+            all.cut_after_us = all.cut_after_us.max(reply.cut_after_us);
+            all.took_us = all.took_us.max(reply.took_us);
+        }
+        all.pending.truncate(NAMED_MAX);
+        all.offline = self.offline(&self.shared.connected_everywhere().await)?;
+        Ok(Response::new(all))
     }
 
     async fn rotate(&self, request: Request<v1::RotateRequest>) -> Answer<v1::RotateReply> {
@@ -221,10 +224,72 @@ impl v1::cluster_server::Cluster for Cluster {
         self.shared.presence.committed(epoch);
         info!(%node, %epoch, "node told to renew");
         Ok(Response::new(v1::RotateReply {
-            connected: self.shared.presence.connected_since(&node).is_some(),
+            connected: self.shared.connected_everywhere().await.contains_key(&node),
             node: node.to_string(),
             epoch: Some(epoch_to_wire(epoch)),
         }))
+    }
+
+    async fn list_managers(&self, _request: Request<v1::ListManagersRequest>) -> Answer<v1::ManagerList> {
+        let managers = self.shared.managers_on_record().map_err(|error| refuse(&error))?;
+        Ok(Response::new(v1::ManagerList { managers }))
+    }
+
+    async fn promote_manager(
+        &self,
+        request: Request<v1::PromoteManagerRequest>,
+    ) -> Answer<v1::PromoteManagerReply> {
+        let by = caller_of(&request)?;
+        let node = self.find_manager(&request.get_ref().name)?;
+        self.propose(&Command::Promote { node: node.clone(), by: by.clone() }).await?;
+        info!(%node, %by, "manager promoted");
+        Ok(Response::new(v1::PromoteManagerReply { node: node.to_string() }))
+    }
+
+    async fn remove_manager(
+        &self,
+        request: Request<v1::RemoveManagerRequest>,
+    ) -> Answer<v1::RemoveManagerReply> {
+        let by = caller_of(&request)?;
+        let (node, compromised) = (self.find_manager(&request.get_ref().name)?, request.get_ref().compromised);
+        let leaves = self.shared.leaves_of(&node).map_err(|error| refuse(&error))?;
+        let could_open_root = self.shared.root_is_online().map_err(|error| refuse(&error))?;
+        let command = Command::RemoveManager { node: node.clone(), compromised, by: by.clone() };
+        let Reply::ManagerRemoved { certs, revision, .. } = self.propose(&command).await? else {
+            return Err(mismatched());
+        };
+        let epoch = self.epoch_at(revision);
+        self.shared.presence.committed(epoch);
+        self.shared.metrics.revoked(certs.len());
+        info!(%node, compromised, leaves, %by, %epoch, "manager removed");
+        Ok(Response::new(v1::RemoveManagerReply {
+            epoch: Some(epoch_to_wire(epoch)),
+            node: node.to_string(),
+            could_open_root,
+            leaves,
+        }))
+    }
+}
+
+/// How far the nodes that are connected to this manager are. Who is offline, it does not say.
+pub(super) async fn enforcement_here(
+    shared: &Shared,
+    request: &v1::EnforcementRequest,
+) -> v1::EnforcementReply {
+    let epoch = certus_wire::epoch(request.epoch.as_ref());
+    let patience = Duration::from_millis(request.wait_ms.into()).min(ENFORCEMENT_WAIT_MAX);
+    // A manager that is behind would take its own nodes for told.
+    shared.truth.wait_revision(epoch.revision, patience).await;
+    let seen = shared.presence.wait_enforced(epoch, patience).await;
+    let micros = |took: Duration| u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+    v1::EnforcementReply {
+        enforced: u32::try_from(seen.enforced).unwrap_or(u32::MAX),
+        connected: u32::try_from(seen.enforced + seen.pending.len()).unwrap_or(u32::MAX),
+        pending: seen.pending.iter().take(NAMED_MAX).map(ToString::to_string).collect(),
+        offline: Vec::new(),
+        cut: seen.cut,
+        cut_after_us: seen.cut_after.map(micros),
+        took_us: seen.took.map(micros),
     }
 }
 
@@ -241,6 +306,12 @@ impl Cluster {
     fn find(&self, name: &str) -> Result<Named, Status> {
         let found = self.shared.truth.read(|view| name::find(view, name));
         found.map_err(|error| refuse(&error))?.map_err(|error| refuse(&error))
+    }
+
+    /// The manager that `name` stands for. An id alone is a manager's here, whoever else has it.
+    fn find_manager(&self, name: &str) -> Result<SpiffeId, Status> {
+        let name = if name.contains('/') { name.to_owned() } else { format!("{}/{name}", Role::Manager) };
+        self.find_node(&name)
     }
 
     fn find_node(&self, name: &str) -> Result<SpiffeId, Status> {
@@ -282,19 +353,19 @@ impl Cluster {
         Ok((token, create))
     }
 
-    /// Workers and managers of the cluster that hold no stream here, this manager aside.
-    fn offline(&self) -> Result<Vec<v1::Offline>, Status> {
+    /// Workers of the cluster that hold no stream anywhere. Managers hold none: the log is theirs.
+    fn offline(&self, connected: &Connected) -> Result<Vec<v1::Offline>, Status> {
         let shared = &self.shared;
         let mut offline = Vec::new();
-        for role in [Role::Manager, Role::Worker] {
-            let filter = NodeFilter { role: Some(role), active: true };
+        {
+            let filter = NodeFilter { role: Some(Role::Worker), active: true };
             let mut after: Option<Cursor> = None;
             loop {
                 let page = shared.truth.scan(|view| certus_ca::nodes(view, &filter, after.as_ref(), PAGE));
                 let page = page.map_err(|error| refuse(&error))?;
                 for node in page.items {
-                    let away = shared.presence.connected_since(&node.identity).is_none();
-                    if away && node.identity != shared.identity && offline.len() < NAMED_MAX {
+                    let away = !connected.contains_key(&node.identity);
+                    if away && offline.len() < NAMED_MAX {
                         let since = shared.presence.departed_at(&node.identity).map(UnixTime::secs);
                         offline.push(v1::Offline { node: node.identity.to_string(), since });
                     }
@@ -306,19 +377,6 @@ impl Cluster {
             }
         }
         Ok(offline)
-    }
-
-    fn node_record(&self, node: NodeRecord, newest: Option<CertRecord>) -> v1::NodeRecord {
-        let connected_since = self.shared.presence.connected_since(&node.identity);
-        v1::NodeRecord {
-            identity: node.identity.to_string(),
-            grant: node.grant.to_string(),
-            revoked: node.state != NodeState::Active,
-            admitted_at: node.admitted_at.secs(),
-            sans: node.sans.iter().map(ToString::to_string).collect(),
-            connected_since: connected_since.map(UnixTime::secs),
-            newest: newest.map(|cert| certificate(cert, true)),
-        }
     }
 
     fn epoch_at(&self, revision: u64) -> Epoch {
@@ -342,6 +400,18 @@ fn count_nodes(
     }
 }
 
+fn node_record(node: NodeRecord, newest: Option<CertRecord>, connected: &Connected) -> v1::NodeRecord {
+    v1::NodeRecord {
+        connected_since: connected.get(&node.identity).map(|presence| presence.since),
+        identity: node.identity.to_string(),
+        grant: node.grant.to_string(),
+        revoked: node.state != NodeState::Active,
+        admitted_at: node.admitted_at.secs(),
+        sans: node.sans.iter().map(ToString::to_string).collect(),
+        newest: newest.map(|cert| certificate(cert, true)),
+    }
+}
+
 fn page_of(after: &[u8], limit: u32) -> (Option<Cursor>, usize) {
     let limit = usize::try_from(limit).unwrap_or(PAGE);
     let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
@@ -361,7 +431,7 @@ fn authority(der: &[u8]) -> v1::Authority {
     }
 }
 
-fn presence((node, since, enforced): (SpiffeId, UnixTime, Epoch)) -> v1::Presence {
+pub(crate) fn presence((node, since, enforced): (SpiffeId, UnixTime, Epoch)) -> v1::Presence {
     v1::Presence { node: node.to_string(), since: since.secs(), enforced: Some(epoch_to_wire(enforced)) }
 }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use certus_pki::Explanation;
-use certus_pki::code;
+use certus_ca::NodeState;
+use certus_ca::store::Fault;
+use certus_pki::{Explanation, Grant, Peer, Role, Sha256, SpiffeId, code};
 use certus_wire::status::to_status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
@@ -18,6 +19,7 @@ use tracing::info;
 use super::Caller;
 use super::authorise::{self, Standing};
 use crate::shared::Shared;
+use crate::storage::StateView;
 
 /// Puts a [`Gate`] before a service.
 #[derive(Clone)]
@@ -57,15 +59,35 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         // Of a call that does not exist, enough to recognise it: the path is the caller's to choose.
         let call: String = request.uri().path().chars().take(CALL_CHARS_MAX).collect();
-        match decide(&self.shared, &call, request.extensions().get::<Caller>()) {
-            Ok(()) => Box::pin(self.inner.call(request)),
-            Err(refusal) => {
-                self.shared.metrics.refused(refusal.code);
-                info!(%call, %refusal, "call refused");
-                let status = to_status(&refusal);
-                Box::pin(async move { Ok(status.into_http()) })
-            }
+        let caller = request.extensions().get::<Caller>().cloned();
+        let first = decide(&self.shared, &call, caller.as_ref());
+        let follows = !self.shared.truth.replica.status().leading;
+        let news = follows && call.starts_with("/certus.v1.Cluster/");
+        if first.is_ok() && !news {
+            return Box::pin(self.inner.call(request));
         }
+        let shared = self.shared.clone();
+        // The service that is ready is the one to be called; the clone waits for the next call.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        Box::pin(async move {
+            // A manager that does not lead may know a caller, or what it asks about, a moment later.
+            let known = caller.as_ref().is_some_and(|caller| caller.peer.is_some());
+            let decided = match first {
+                _ if follows && known && shared.truth.catch_up().await => {
+                    decide(&shared, &call, caller.as_ref())
+                }
+                first => first,
+            };
+            match decided {
+                Ok(()) => inner.call(request).await,
+                Err(refusal) => {
+                    shared.metrics.refused(refusal.code);
+                    info!(%call, %refusal, "call refused");
+                    Ok(to_status(&refusal).into_http())
+                }
+            }
+        })
     }
 }
 
@@ -90,11 +112,45 @@ fn decide(shared: &Shared, call: &str, caller: Option<&Caller>) -> Result<(), Ex
             let identity = peer.peer.identity.clone().ok_or_else(|| {
                 Explanation::new(code::NO_IDENTITY, "the certificate carries no identity of the cluster")
             })?;
-            let record = shared.truth.read(|view| certus_ca::node(view, &identity));
-            let record = record.map_err(|error| certus_pki::Explain::explain(&error))?;
-            let active = record.filter(|node| node.state == certus_ca::NodeState::Active);
-            Some(Standing { identity, grant: active.map(|node| node.grant) })
+            let standing = shared.truth.read(|view| standing(view, shared, identity, &peer.peer));
+            Some(standing.map_err(|error| certus_pki::Explain::explain(&error))??)
         }
     };
     authorise::decide(call, standing.as_ref())
+}
+
+/// Who a caller is by the record.
+fn standing(
+    view: &StateView,
+    shared: &Shared,
+    identity: SpiffeId,
+    peer: &Peer,
+) -> Result<Result<Standing, Explanation>, Fault> {
+    // Whoever holds a struck issuer's key can make certificates, but none that is on record.
+    if shared.publisher.current().bundle().has_struck(&peer.cert.issuer) {
+        let known = certus_ca::cert(view, &peer.cert)?;
+        let same = known.is_some_and(|known| Sha256::of(&known.der) == peer.fingerprint);
+        if !same {
+            let words = "the certificate's issuer was struck, and the certificate is not on record";
+            return Ok(Err(Explanation::new(code::ISSUER_NOT_ACTIVE, words)
+                .fact("identity", &identity)
+                .fact("issuer", peer.cert.issuer.short())
+                .hint("certus token create --id ID --replace, and join again")));
+        }
+    }
+    if certus_ca::cluster(view)?.is_none() {
+        // This manager has just joined and knows nothing yet. Who tells it must be a manager by a
+        // certificate that this manager's own bundle accepts, as everybody who calls was found to be.
+        let manages = identity.role == Role::Manager;
+        return Ok(Ok(Standing { identity, grant: manages.then_some(Grant::None), manages }));
+    }
+    let record = certus_ca::node(view, &identity)?;
+    let leads = shared.truth.replica.status().leading;
+    let lagging = !leads && identity.role == Role::Manager && record.is_none();
+    let active = record.filter(|node| node.state == NodeState::Active);
+    // One that is behind may not know the manager that leads by now: the log will tell it of whom. Until
+    // then a manager's certificate does, since only managers issue those.
+    let manages = lagging || certus_ca::manager(view, &identity)?.is_some();
+    let grant = active.map(|node| node.grant).or(lagging.then_some(Grant::None));
+    Ok(Ok(Standing { identity, grant, manages }))
 }

@@ -1,0 +1,117 @@
+//! What managers ask of each other: the log's own messages, commands on their way to the leader, and what
+//! only the manager knows that a node is connected to.
+
+use std::sync::Arc;
+
+use certus_wire::v1;
+use certus_wire::v1::proposed::Kind;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::cluster::{enforcement_here, presence};
+use super::{caller_of, refuse};
+use crate::enlist::EnlistAsk;
+use crate::replica::ProposeError;
+use crate::replica::limits::BATCH_COMMANDS;
+use crate::shared::Shared;
+use crate::storage::blocking;
+
+pub(crate) struct Managers {
+    pub(crate) shared: Arc<Shared>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl v1::managers_server::Managers for Managers {
+    async fn replicate(&self, request: Request<v1::ReplicaMessage>) -> Answer<v1::ReplicaMessage> {
+        let answered = self.shared.truth.replica.answer(&request.get_ref().body).await;
+        let body = answered.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(Response::new(v1::ReplicaMessage { body }))
+    }
+
+    async fn snapshot(&self, request: Request<Streaming<v1::ReplicaMessage>>) -> Answer<v1::ReplicaMessage> {
+        let refused = |error: &dyn std::error::Error| Status::failed_precondition(error.to_string());
+        let mut parts = request.into_inner();
+        let head = parts.message().await?.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
+        let replica = &self.shared.truth.replica;
+        let mut receiving = replica.receive_snapshot(&head.body).await.map_err(|error| refused(&error))?;
+        while let Some(part) = parts.message().await? {
+            blocking(|| receiving.accept(&part.body)).map_err(|error| refused(&error))?;
+        }
+        let body = receiving.finish().await.map_err(|error| refused(&error))?;
+        Ok(Response::new(v1::ReplicaMessage { body }))
+    }
+
+    async fn propose(&self, request: Request<v1::ProposeRequest>) -> Answer<v1::ProposeReply> {
+        let commands = request.into_inner().commands;
+        if commands.len() > BATCH_COMMANDS {
+            let words = format!("{} commands at once, at most {BATCH_COMMANDS}", commands.len());
+            return Err(Status::invalid_argument(words));
+        }
+        let proposed = commands.into_iter().map(|command| self.propose_one(command));
+        let proposed = futures_util::future::join_all(proposed).await;
+        Ok(Response::new(v1::ProposeReply { proposed }))
+    }
+
+    async fn read_index(&self, _request: Request<v1::ReadIndexRequest>) -> Answer<v1::ReadIndexReply> {
+        match self.shared.truth.replica.read_index().await {
+            Ok(index) => Ok(Response::new(v1::ReadIndexReply { index })),
+            Err(error) => Err(Status::failed_precondition(error.to_string())),
+        }
+    }
+
+    async fn enlist(&self, request: Request<v1::EnlistRequest>) -> Answer<v1::EnlistReply> {
+        let node = caller_of(&request)?;
+        let request = request.into_inner();
+        let csr = certus_wire::csr_of(&request.issuer_csr).map_err(|error| refuse(&error))?;
+        let ask = EnlistAsk {
+            node,
+            address: request.address,
+            issuer_key: csr.public_key,
+            sealing_key: request.public_key,
+            voter: request.voter,
+        };
+        let enlisted = self.shared.enlist(ask).await.map_err(|error| refuse(&error))?;
+        Ok(Response::new(enlisted))
+    }
+
+    async fn connected(&self, _request: Request<v1::ConnectedRequest>) -> Answer<v1::ConnectedList> {
+        let connected = self.shared.presence.connected().into_iter().map(presence).collect();
+        Ok(Response::new(v1::ConnectedList { connected }))
+    }
+
+    async fn enforcement_here(
+        &self,
+        request: Request<v1::EnforcementRequest>,
+    ) -> Answer<v1::EnforcementReply> {
+        Ok(Response::new(enforcement_here(&self.shared, request.get_ref()).await))
+    }
+}
+
+impl Managers {
+    async fn propose_one(&self, command: Vec<u8>) -> v1::Proposed {
+        let kind = match self.commit(command).await {
+            Ok(committed) => Kind::Committed(committed),
+            Err(kind) => kind,
+        };
+        v1::Proposed { kind: Some(kind) }
+    }
+
+    async fn commit(&self, command: Vec<u8>) -> Result<v1::Committed, Kind> {
+        // What this version cannot read must not reach the log: there it would stop every replica.
+        let read = certus_ca::format::decode_command(&command);
+        let read = read.map_err(|error| Kind::Failed(format!("the command cannot be read: {error}")))?;
+        certus_ca::format::carry_command(&read).map_err(|refusal| Kind::Failed(refusal.to_string()))?;
+        match self.shared.truth.replica.propose_encoded(command).await {
+            Ok(committed) => Ok(v1::Committed {
+                outcome: certus_ca::format::encode_outcome(&committed.reply),
+                index: committed.index,
+            }),
+            Err(ProposeError::NotLeading { leader }) => Err(Kind::NotLeading(v1::NotLeading { leader })),
+            Err(error @ (ProposeError::TooLarge { .. } | ProposeError::ClockOff { .. })) => {
+                Err(Kind::Failed(error.to_string()))
+            }
+            Err(error) => Err(Kind::Unknown(error.to_string())),
+        }
+    }
+}
