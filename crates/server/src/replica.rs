@@ -4,41 +4,57 @@
 //! command means: that is the [`Machine`].
 //!
 //! A proposal that returns has been committed and applied. One that fails with
-//! [`ProposeError::Failed`] or [`ProposeError::Stopped`] may still be found committed when the
-//! replica is opened again.
+//! [`ProposeError::Unknown`], [`ProposeError::Failed`] or [`ProposeError::Stopped`] may be committed,
+//! now or later.
 
+mod answering;
+mod clocks;
 mod codec;
+mod error;
 mod failure;
 pub mod limits;
 mod log;
 mod machine;
+mod members;
+mod message;
 mod network;
+mod peers;
 mod proposer;
+mod runtime;
 mod snapshot;
 mod state;
+mod tending;
 mod types;
 
+pub use self::answering::{Receiving, sender_of};
 pub use self::codec::DecodeError;
+pub use self::error::{AnswerError, InitializeReplicaError, MembershipError, OpenError, ProposeError};
 pub use self::failure::Failure;
 pub use self::machine::Machine;
+pub use self::members::MemberStatus;
+pub use self::peers::{Alone, PeerError, Peers};
+pub use self::proposer::Committed;
+pub use self::runtime::seed_elections;
 pub use self::snapshot::{Incoming, Outgoing, SnapshotData, SnapshotError};
 pub use self::types::{Batch, Member, MemberId, Replies};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use certus_ca::store::Fault;
-use openraft::error::{Fatal, InitializeError, RaftError};
+use openraft::error::{CheckIsLeaderError, Fatal, InitializeError, RaftError};
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
+use self::clocks::Clocks;
 use self::failure::Failures;
 use self::limits::Cadence;
 use self::log::LogStore;
-use self::network::Alone;
-use self::proposer::Proposal;
-use self::state::StateMachine;
-use self::types::Types;
+use self::network::Lines;
+use self::proposer::{Proposal, Proposer};
+use self::state::{Progress, StateMachine};
+use self::types::{Membership, Types};
 use crate::storage::{StateView, Storage, StorageError, blocking};
 
 /// The clock of this machine, in Unix seconds.
@@ -50,47 +66,73 @@ pub struct Replica<M: Machine> {
 }
 
 struct Inner<M: Machine> {
+    member: MemberId,
     raft: Raft<Types<M>>,
     storage: Arc<Storage>,
     queue: mpsc::Sender<Proposal<M::Reply>>,
-    revision: watch::Receiver<u64>,
+    progress: Progress,
+    clocks: Clocks,
     failures: Failures,
+    /// Held while the members are being changed.
+    changing: Mutex<()>,
 }
 
 impl<M: Machine> Replica<M> {
-    /// Opens the replica where it left off. A lone voter has applied its whole log when this
-    /// returns, and leads.
+    /// Opens the first member of a cluster where it left off; it knows no other. A lone voter has
+    /// applied its whole log when this returns, and leads.
     pub async fn open(storage: Storage, clock: Clock) -> Result<Replica<M>, OpenError> {
         Replica::open_at(storage, clock, Cadence::default()).await
     }
 
     /// The same, with another rhythm of barriers and log cuts.
     pub async fn open_at(storage: Storage, clock: Clock, cadence: Cadence) -> Result<Replica<M>, OpenError> {
+        Replica::join_group(storage, clock, cadence, FIRST_MEMBER, Alone).await
+    }
+
+    /// Opens a member of a group where it left off. On empty storage it waits for a leader to speak
+    /// to it. It does not wait to lead, or for anybody who does, unless it is the lone voter.
+    pub async fn join_group(
+        storage: Storage,
+        clock: Clock,
+        cadence: Cadence,
+        member: MemberId,
+        peers: impl Peers,
+    ) -> Result<Replica<M>, OpenError> {
         let storage = Arc::new(storage);
         let failures = Failures::new();
-        let revision = blocking(|| -> Result<u64, OpenError> {
+        let progress = blocking(|| -> Result<Progress, OpenError> {
             let view = storage.view()?;
-            M::revision(&view).map_err(OpenError::State)
+            let revision = M::revision(&view).map_err(OpenError::State)?;
+            Ok(Progress::new(revision, view.applied_next()?))
         })?;
-        let (revision_sender, revision) = watch::channel(revision);
-        let log = LogStore::new(storage.clone(), failures.clone());
-        let state = StateMachine::new(storage.clone(), revision_sender, failures.clone(), cadence.barrier);
-        let raft = Raft::new(FIRST_MEMBER, Arc::new(config(cadence)?), Alone, log, state)
+        let clocks = Clocks::new(clock);
+        let log = LogStore::new(storage.clone(), failures.clone(), progress.applied_next.subscribe());
+        let state = StateMachine::new(storage.clone(), progress.clone(), failures.clone(), cadence.barrier);
+        let lines = Lines::new(peers, clocks.clone());
+        let raft = Raft::new(member, Arc::new(config(cadence)?), lines, log, state)
             .await
             .map_err(|fatal| stopped(&failures, fatal))?;
 
         let (queue, waiting) = mpsc::channel(limits::QUEUE_COMMANDS);
-        let commands_max = cadence.commands.max(1);
-        tokio::spawn(proposer::run(raft.clone(), clock, failures.clone(), commands_max, waiting));
+        let proposer = Proposer {
+            raft: raft.clone(),
+            clocks: clocks.clone(),
+            failures: failures.clone(),
+            commands_max: cadence.commands.max(1),
+        };
+        tokio::spawn(proposer.run(waiting));
         tokio::spawn(watch_core(raft.metrics(), failures.clone()));
-        let replica = Replica { inner: Arc::new(Inner { raft, storage, queue, revision, failures }) };
+        let changing = Mutex::new(());
+        let inner = Arc::new(Inner { member, raft, storage, queue, progress, clocks, failures, changing });
+        tokio::spawn(tending::run(Arc::downgrade(&inner)));
+        let replica = Replica { inner };
         replica.settle().await?;
         Ok(replica)
     }
 
     /// Makes this replica the one voter of a new cluster. Once, on empty storage.
     pub async fn initialize(&self) -> Result<(), InitializeReplicaError> {
-        let members = BTreeMap::from([(FIRST_MEMBER, Member::default())]);
+        let members = BTreeMap::from([(self.inner.member, Member::default())]);
         match self.inner.raft.initialize(members).await {
             Ok(()) => Ok(self.settle().await?),
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
@@ -111,20 +153,59 @@ impl<M: Machine> Replica<M> {
 
     /// Proposes a command and waits until it is committed and applied.
     ///
-    /// Dropping the future does not take the command back.
+    /// If the future is dropped, the command may be committed or not.
     pub async fn propose(&self, command: &M::Command) -> Result<M::Reply, ProposeError> {
-        let command = M::encode(command);
+        Ok(self.propose_encoded(M::encode(command)).await?.reply)
+    }
+
+    /// The same for the persisted bytes of a command, with the place it got.
+    pub async fn propose_encoded(&self, command: Vec<u8>) -> Result<Committed<M::Reply>, ProposeError> {
         if command.len() > limits::COMMAND_BYTES {
             return Err(ProposeError::TooLarge { found: command.len(), expected: limits::COMMAND_BYTES });
         }
         let (answer, reply) = oneshot::channel();
         let proposal = Proposal { command, answer };
-        let gone = || match self.inner.failures.first() {
+        let settled = timeout(limits::PROPOSE, async {
+            self.inner.queue.send(proposal).await.map_err(|_| self.gone())?;
+            reply.await.map_err(|_| self.gone())?
+        });
+        settled.await.unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    /// A log index such that a state that has applied it holds all that was committed before this
+    /// was asked, by whomever. The leader alone knows, and asks a majority whether it still leads.
+    pub async fn read_index(&self) -> Result<u64, ProposeError> {
+        let inner = &self.inner;
+        {
+            let metrics = inner.raft.metrics();
+            let now = metrics.borrow();
+            proposer::leads(&now)?;
+            inner.clocks.check(inner.clocks.now(), now.id, now.membership_config.membership())?;
+        }
+        match inner.raft.get_read_log_id().await {
+            Ok((read, _)) => Ok(read.map_or(0, |id| id.index)),
+            Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(forward))) => {
+                Err(ProposeError::NotLeading { leader: forward.leader_id.filter(|id| *id != inner.member) })
+            }
+            Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => {
+                Err(ProposeError::NotLeading { leader: None })
+            }
+            Err(RaftError::Fatal(fatal)) => Err(proposer::ended(&fatal, &inner.failures)),
+        }
+    }
+
+    /// Waits until the state here has applied the entry at `index`; `false` if it has not by then.
+    pub async fn wait_applied(&self, index: u64, limit: Duration) -> bool {
+        let mut applied_next = self.inner.progress.applied_next.subscribe();
+        let waited = timeout(limit, applied_next.wait_for(|next| *next > index)).await;
+        matches!(waited, Ok(Ok(_)))
+    }
+
+    fn gone(&self) -> ProposeError {
+        match self.inner.failures.first() {
             Some(failure) => ProposeError::Failed(failure),
             None => ProposeError::Stopped,
-        };
-        self.inner.queue.send(proposal).await.map_err(|_| gone())?;
-        reply.await.map_err(|_| gone())?
+        }
     }
 
     /// A consistent reading of the state as of now. Hold it for a request, not for a connection.
@@ -134,19 +215,26 @@ impl<M: Machine> Replica<M> {
 
     /// The revision after the last applied entry; it wakes whoever watches the cluster.
     pub fn revision(&self) -> watch::Receiver<u64> {
-        self.inner.revision.clone()
+        self.inner.progress.revision.subscribe()
     }
 
     /// Where the replica stands.
     pub fn status(&self) -> Status {
         let metrics = self.inner.raft.metrics();
         let now = metrics.borrow();
+        let membership = now.membership_config.membership();
+        let leading = now.state == ServerState::Leader;
+        let leader = now.current_leader;
         Status {
-            leading: now.state == ServerState::Leader,
-            leader: now.current_leader,
+            member: self.inner.member,
+            voter: membership.voter_ids().any(|id| id == self.inner.member),
+            leading,
+            leader,
+            leader_address: leader.and_then(|id| membership.get_node(&id)).map(|node| node.address.clone()),
             term: now.current_term,
             applied: now.last_applied.map(|id| id.index),
             last_log: now.last_log_index,
+            quorum_silence: now.millis_since_quorum_ack.filter(|_| leading).map(Duration::from_millis),
         }
     }
 
@@ -171,9 +259,11 @@ impl<M: Machine> Replica<M> {
         let inner = &self.inner;
         let mut metrics = inner.raft.metrics();
         let stopped = |fatal| stopped(&inner.failures, fatal);
-        let facts = inner.raft.with_raft_state(|state| {
+        let member = inner.member;
+        let facts = inner.raft.with_raft_state(move |state| {
             let voters: Vec<_> = state.membership_state.effective().voter_ids().collect();
-            (voters == [FIRST_MEMBER], state.vote_ref().committed)
+            let vote = state.vote_ref();
+            (voters == [member], vote.committed && vote.leader_id.node_id == member)
         });
         let (alone, leads) = facts.await.map_err(stopped)?;
         if !alone {
@@ -187,7 +277,8 @@ impl<M: Machine> Replica<M> {
             now.state == ServerState::Leader && applied >= now.last_log_index
         });
         tokio::select! {
-            settled = tokio::time::timeout(limits::SETTLE, settled) => match settled {
+            biased;
+            settled = timeout(limits::SETTLE, settled) => match settled {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(_)) => Err(stopped(Fatal::Stopped)),
                 Err(_) => Err(OpenError::NotSettled { waited_s: limits::SETTLE.as_secs() }),
@@ -210,87 +301,27 @@ impl<M: Machine> std::fmt::Debug for Replica<M> {
 }
 
 /// Where a replica stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
+    /// Its own number.
+    pub member: MemberId,
+    /// Whether it votes; a learner only receives.
+    pub voter: bool,
     /// Whether it leads, and thus takes proposals.
     pub leading: bool,
     /// Who leads, as far as is known.
     pub leader: Option<MemberId>,
+    /// Where that one is reached; empty while it is alone.
+    pub leader_address: Option<String>,
     /// Raft's term.
     pub term: u64,
     /// The index of the last applied entry.
     pub applied: Option<u64>,
     /// The index of the last entry in the log.
     pub last_log: Option<u64>,
-}
-
-/// The replica could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The storage cannot be read.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// The state cannot be read.
-    #[error("the replicated state cannot be read")]
-    State(#[source] Fault),
-    /// The disk or the state failed while the log was replayed.
-    #[error(transparent)]
-    Failed(Failure),
-    /// A lone voter did not come to lead.
-    #[error("the only manager does not lead after {waited_s} s, expected at once")]
-    NotSettled {
-        /// How long was waited, in seconds.
-        waited_s: u64,
-    },
-    /// Our own limits contradict each other (a bug).
-    #[error("the replica's limits are not accepted")]
-    Limits(#[source] Box<openraft::ConfigError>),
-}
-
-/// The replica could not become the first of a cluster.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum InitializeReplicaError {
-    /// There is a cluster already.
-    #[error("the storage holds a cluster already (applied up to entry {applied:?}), expected none")]
-    AlreadyInitialized {
-        /// The last applied entry.
-        applied: Option<u64>,
-    },
-    /// Raft refused the membership (a bug).
-    #[error("the first membership was refused: {0}")]
-    Refused(String),
-    /// It stopped, or did not come to lead.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-}
-
-/// A command was not committed, or it is not known whether it was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProposeError {
-    /// The command is larger than any that makes sense. It was not committed.
-    #[error("the command has {found} bytes, expected at most {expected}")]
-    TooLarge {
-        /// Its size.
-        found: usize,
-        /// The limit.
-        expected: usize,
-    },
-    /// Another manager leads, or none does. It was not committed.
-    #[error("this manager does not lead (leader: {leader:?})")]
-    NotLeading {
-        /// Who does.
-        leader: Option<MemberId>,
-    },
-    /// The replica was shut down. It may have been committed.
-    #[error("the replica has been shut down")]
-    Stopped,
-    /// The disk or the state failed. It may have been committed.
-    #[error(transparent)]
-    Failed(Failure),
+    /// If it leads: how long ago a majority last said so. Zero for a lone voter.
+    pub quorum_silence: Option<Duration>,
 }
 
 /// Tells of a core that ended without any of our storage calls having failed.
@@ -319,6 +350,7 @@ fn config(cadence: Cadence) -> Result<Config, OpenError> {
         election_timeout_min: millis(limits::ELECTION_MIN),
         election_timeout_max: millis(limits::ELECTION_MAX),
         max_payload_entries: limits::REPLICATE_ENTRIES,
+        install_snapshot_timeout: millis(limits::SNAPSHOT),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(cadence.snapshot),
         max_in_snapshot_log_to_keep: cadence.keep,
         purge_batch_size: cadence.purge,

@@ -29,6 +29,8 @@ pub struct Storage {
     durable_next: AtomicU64,
     /// Where a snapshot being received is written; `None` keeps it in memory (simulated disks).
     spool_directory: Option<PathBuf>,
+    /// Held from making the spool's file until it has no name: two must never share one.
+    spooling: Mutex<()>,
 }
 
 impl Storage {
@@ -95,6 +97,7 @@ impl Storage {
         let Some(directory) = &self.spool_directory else {
             return Ok(Spool::Memory(io::Cursor::default()));
         };
+        let _alone = self.spooling.lock().unwrap_or_else(PoisonError::into_inner);
         let path = directory.join(SPOOL_FILE);
         let file = open::private_file(&path, open::Existing::Truncated)?;
         // Without a name it vanishes with its handle, whatever becomes of us.

@@ -1,4 +1,4 @@
-//! The persisted bytes of votes, log ids, memberships and entries.
+//! The persisted bytes of votes, log ids, memberships and entries, and the layout of all others.
 //!
 //! Every value begins with a version and a kind; an unknown one is refused, never guessed.
 //! Integers are big-endian, lengths are 32-bit. The commands inside a batch belong to the machine.
@@ -44,29 +44,44 @@ pub enum DecodeError {
         /// The kinds that would do.
         expected: &'static str,
     },
-    /// An address that is not UTF-8.
-    #[error("a member's address is not UTF-8")]
-    Address,
+    /// A text that is not UTF-8.
+    #[error("{what} holds a text that is not UTF-8")]
+    Text {
+        /// What was being read.
+        what: &'static str,
+    },
+    /// A choice this version does not know.
+    #[error("{what} has choice {found}, expected {expected}")]
+    Tag {
+        /// What was being read.
+        what: &'static str,
+        /// The tag.
+        found: u8,
+        /// The tags that would do.
+        expected: &'static str,
+    },
+    /// Entries with a gap between them.
+    #[error("entry {found} follows, expected entry {expected}")]
+    Order {
+        /// The index that was read.
+        found: u64,
+        /// The index after the one before.
+        expected: u64,
+    },
 }
 
 pub(super) fn encode_vote(vote: &Vote) -> Vec<u8> {
     let mut out = Writer::new(KIND_VOTE);
-    out.u64(vote.leader_id.term);
-    out.u64(vote.leader_id.node_id);
-    out.u8(u8::from(vote.committed));
+    out.vote(vote);
     out.0
 }
 
 pub(super) fn decode_vote(bytes: &[u8]) -> Result<Vote, DecodeError> {
     let mut input = Reader::new("a vote", bytes);
     input.head(&[KIND_VOTE], "1")?;
-    let (term, member) = (input.u64()?, input.u64()?);
-    let committed = input.u8()? != 0;
+    let vote = input.vote()?;
     input.end()?;
-    Ok(match committed {
-        true => Vote::new_committed(term, member),
-        false => Vote::new(term, member),
-    })
+    Ok(vote)
 }
 
 pub(super) fn encode_log_id(id: &LogId) -> Vec<u8> {
@@ -85,13 +100,7 @@ pub(super) fn decode_log_id(bytes: &[u8]) -> Result<LogId, DecodeError> {
 
 pub(super) fn encode_stored_membership(stored: &StoredMembership) -> Vec<u8> {
     let mut out = Writer::new(KIND_STORED_MEMBERSHIP);
-    match stored.log_id() {
-        None => out.u8(0),
-        Some(id) => {
-            out.u8(1);
-            out.log_id(id);
-        }
-    }
+    out.optional_log_id(stored.log_id().as_ref());
     out.membership(stored.membership());
     out.0
 }
@@ -99,10 +108,7 @@ pub(super) fn encode_stored_membership(stored: &StoredMembership) -> Vec<u8> {
 pub(super) fn decode_stored_membership(bytes: &[u8]) -> Result<StoredMembership, DecodeError> {
     let mut input = Reader::new("a stored membership", bytes);
     input.head(&[KIND_STORED_MEMBERSHIP], "3")?;
-    let id = match input.u8()? {
-        0 => None,
-        _ => Some(input.log_id()?),
-    };
+    let id = input.optional_log_id()?;
     let membership = input.membership()?;
     input.end()?;
     Ok(StoredMembership::new(id, membership))
@@ -184,13 +190,29 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
+    pub(super) fn vote(&mut self, vote: &Vote) {
+        self.u64(vote.leader_id.term);
+        self.u64(vote.leader_id.node_id);
+        self.u8(u8::from(vote.committed));
+    }
+
     fn log_id(&mut self, id: &LogId) {
         self.u64(id.leader_id.term);
         self.u64(id.leader_id.node_id);
         self.u64(id.index);
     }
 
-    fn membership(&mut self, membership: &Membership) {
+    pub(super) fn optional_log_id(&mut self, id: Option<&LogId>) {
+        match id {
+            None => self.u8(0),
+            Some(id) => {
+                self.u8(1);
+                self.log_id(id);
+            }
+        }
+    }
+
+    pub(super) fn membership(&mut self, membership: &Membership) {
         let configs = membership.get_joint_config();
         self.length(configs.len());
         for config in configs {
@@ -264,12 +286,32 @@ impl<'b> Reader<'b> {
         Err(DecodeError::Long { what: self.what, found: self.rest.len() })
     }
 
+    pub(super) fn text(&mut self) -> Result<&'b str, DecodeError> {
+        let bytes = self.bytes()?;
+        std::str::from_utf8(bytes).map_err(|_| DecodeError::Text { what: self.what })
+    }
+
+    pub(super) fn vote(&mut self) -> Result<Vote, DecodeError> {
+        let (term, member, committed) = (self.u64()?, self.u64()?, self.u8()? != 0);
+        Ok(match committed {
+            true => Vote::new_committed(term, member),
+            false => Vote::new(term, member),
+        })
+    }
+
+    pub(super) fn optional_log_id(&mut self) -> Result<Option<LogId>, DecodeError> {
+        match self.u8()? {
+            0 => Ok(None),
+            _ => self.log_id().map(Some),
+        }
+    }
+
     fn log_id(&mut self) -> Result<LogId, DecodeError> {
         let (term, leader, index) = (self.u64()?, self.u64()?, self.u64()?);
         Ok(LogId::new(CommittedLeaderId::new(term, leader), index))
     }
 
-    fn membership(&mut self) -> Result<Membership, DecodeError> {
+    pub(super) fn membership(&mut self) -> Result<Membership, DecodeError> {
         let mut configs = Vec::new();
         for _ in 0..self.length()? {
             let mut config = BTreeSet::<MemberId>::new();
@@ -281,8 +323,7 @@ impl<'b> Reader<'b> {
         let mut nodes = BTreeMap::new();
         for _ in 0..self.length()? {
             let id = self.u64()?;
-            let address = std::str::from_utf8(self.bytes()?).map_err(|_| DecodeError::Address)?.to_owned();
-            nodes.insert(id, Member { address });
+            nodes.insert(id, Member::at(self.text()?));
         }
         Ok(Membership::new(configs, nodes))
     }
@@ -299,6 +340,13 @@ const KIND_MEMBERSHIP: u8 = 6;
 /// See [`super::snapshot`].
 pub(super) const KIND_ROWS: u8 = 7;
 pub(super) const KIND_SNAPSHOT_END: u8 = 8;
+/// See [`super::message`].
+pub(super) const KIND_APPEND: u8 = 9;
+pub(super) const KIND_APPEND_ANSWER: u8 = 10;
+pub(super) const KIND_VOTE_REQUEST: u8 = 11;
+pub(super) const KIND_VOTE_ANSWER: u8 = 12;
+pub(super) const KIND_SNAPSHOT_HEAD: u8 = 13;
+pub(super) const KIND_SNAPSHOT_ANSWER: u8 = 14;
 
 #[cfg(test)]
 mod tests;

@@ -34,14 +34,59 @@ pub const PURGE_ENTRIES: u64 = 256;
 /// Entries read from the log at a time, for a manager that catches up.
 pub const REPLICATE_ENTRIES: u64 = 64;
 
-/// How often a leader speaks. Three misses are survived before an election.
+/// Bytes of entries read from the log at a time, but one entry at least, so that an append stays
+/// below gRPC's usual 4 MiB message.
+pub const REPLICATE_BYTES: usize = 1 << 20;
+
+/// How often a leader speaks, about: it looks at its clock every one and a half of it.
 pub const HEARTBEAT: Duration = Duration::from_millis(300);
 
-/// The shortest silence after which another manager stands for election.
-pub const ELECTION_MIN: Duration = Duration::from_millis(1_000);
+/// The least a manager waits, after the lease of a silent leader has ended, before it stands for
+/// election. Also how long a candidate waits for a vote: a disk has to write it.
+pub const ELECTION_MIN: Duration = Duration::from_millis(600);
 
-/// The longest such silence; the spread keeps two managers from standing at once.
-pub const ELECTION_MAX: Duration = Duration::from_millis(2_000);
+/// The longest such wait, and the lease of a leader: within it nobody else is voted for. The spread
+/// keeps two managers from standing at once. A dead leader is thus replaced after two to three
+/// seconds; five heartbeats may get lost before a live one is.
+pub const ELECTION_MAX: Duration = Duration::from_millis(1_200);
+
+/// A leader that heard no majority for so long takes no proposals: by then another may lead.
+pub const QUORUM_SILENCE: Duration = Duration::from_millis(2_400);
+
+/// A proposal or a read that was not settled by then ends. A new leader is found in three seconds.
+pub const PROPOSE: Duration = Duration::from_secs(10);
+
+/// What an entry under way gets to be settled by the next leader, once this one has lost the lead.
+pub const LOST_LEAD: Duration = Duration::from_secs(3);
+
+/// How long a member that cannot be reached is left alone before it is tried again.
+pub const BACKOFF: Duration = Duration::from_millis(400);
+
+/// Seconds between our clock and most of the others' from which on we do not propose. Far beyond
+/// what NTP leaves, far below what a token lives.
+pub const CLOCK_OFF_S: u64 = 60;
+
+/// A leader whose clock is off falls silent for so long, so that another is elected...
+pub const STAND_ASIDE: Duration = Duration::from_secs(5);
+
+/// ... and then speaks for so long again, in case nobody was, to hear the others' clocks anew.
+pub const STAND_ASIDE_PAUSE: Duration = Duration::from_secs(2);
+
+/// A snapshot sent and installed: a million certificates take a minute or two. It pins pages
+/// meanwhile, so it must end.
+pub const SNAPSHOT: Duration = Duration::from_secs(900);
+
+/// What a learner gets to receive the state and the log: a snapshot and some retries.
+pub const CATCH_UP: Duration = Duration::from_secs(1_800);
+
+/// What a learner that is to vote gets to have the newest entries.
+pub const CATCH_UP_TO_VOTE: Duration = Duration::from_secs(10);
+
+/// Entries a member may lack and still count as caught up: what one append brings.
+pub const CAUGHT_UP_ENTRIES: u64 = REPLICATE_ENTRIES;
+
+/// A change of the members: two entries, and an election in between.
+pub const MEMBERSHIP: Duration = Duration::from_secs(20);
 
 /// A lone voter elects itself and replays what the state lacks. Longer means that it hangs.
 pub const SETTLE: Duration = Duration::from_secs(120);

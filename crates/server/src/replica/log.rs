@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, Entry, LogState, OptionalSend, RaftLogReader, StorageIOError};
+use tokio::sync::watch;
 
 use super::codec::{self, DecodeError};
-use super::failure::Failures;
-use super::limits::REPLICATE_ENTRIES;
+use super::failure::{Failure, Failures};
+use super::limits::{REPLICATE_BYTES, REPLICATE_ENTRIES};
 use super::machine::Machine;
 use super::types::{LogId, RaftStorageError, Types, Vote};
 use crate::storage::log::Word;
@@ -22,13 +23,34 @@ use crate::storage::{Storage, StorageError, blocking};
 pub(super) struct LogStore {
     storage: Arc<Storage>,
     failures: Failures,
+    /// One more than the index of the last applied entry.
+    applied_next: watch::Receiver<u64>,
     /// Written with the next append: one fsync for both. It may lag, which only means a replay.
     committed: Option<LogId>,
 }
 
 impl LogStore {
-    pub(super) fn new(storage: Arc<Storage>, failures: Failures) -> LogStore {
-        LogStore { storage, failures, committed: None }
+    pub(super) fn new(
+        storage: Arc<Storage>,
+        failures: Failures,
+        applied_next: watch::Receiver<u64>,
+    ) -> LogStore {
+        LogStore { storage, failures, applied_next, committed: None }
+    }
+
+    /// Waits until the state has what is to be purged.
+    ///
+    /// openraft asks for it when it has only begun to install a snapshot.
+    async fn wait_applied(&self, index: u64) -> Result<(), LogError> {
+        let mut applied_next = self.applied_next.clone();
+        tokio::select! {
+            biased;
+            reached = applied_next.wait_for(|next| *next > index) => match reached {
+                Ok(_) => Ok(()),
+                Err(_) => Err(LogError::StateGone { index }),
+            },
+            failure = self.failures.wait() => Err(LogError::Failed(failure)),
+        }
     }
 
     #[expect(clippy::result_large_err, reason = "the error is openraft's own")]
@@ -48,14 +70,7 @@ impl LogStore {
     }
 
     fn entries<M: Machine>(&self, range: impl RangeBounds<u64>) -> Result<Vec<Entry<Types<M>>>, LogError> {
-        blocking(|| {
-            let rows = self.storage.entries(range)?;
-            rows.into_iter()
-                .map(|(index, bytes)| {
-                    codec::decode_entry(&bytes).map_err(|source| LogError::Entry { index, source })
-                })
-                .collect()
-        })
+        blocking(|| decode_all(self.storage.entries(range)?))
     }
 
     fn log_id(&self, word: Word) -> Result<Option<LogId>, LogError> {
@@ -87,7 +102,13 @@ impl<M: Machine> RaftLogReader<Types<M>> for LogStore {
         end: u64,
     ) -> Result<Vec<Entry<Types<M>>>, RaftStorageError> {
         let end = end.min(start.saturating_add(REPLICATE_ENTRIES));
-        self.read(self.entries(start..end))
+        let rows = blocking(|| self.storage.entries_within(start..end, REPLICATE_BYTES));
+        // What follows a gap must never be sent as if it followed `start`.
+        let rows = rows.map(|rows| match rows.first() {
+            Some((first, _)) if *first != start => Vec::new(),
+            _ => rows,
+        });
+        self.read(rows.map_err(LogError::from).and_then(decode_all))
     }
 }
 
@@ -148,10 +169,19 @@ impl<M: Machine> RaftLogStorage<Types<M>> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), RaftStorageError> {
+        let applied = self.wait_applied(log_id.index).await;
+        self.write(applied)?;
         let bytes = codec::encode_log_id(&log_id);
         let written = blocking(|| self.storage.purge(log_id.index, &bytes));
         self.write(written.map_err(LogError::from))
     }
+}
+
+fn decode_all<M: Machine>(rows: Vec<(u64, Vec<u8>)>) -> Result<Vec<Entry<Types<M>>>, LogError> {
+    let entries = rows.into_iter().map(|(index, bytes)| {
+        codec::decode_entry(&bytes).map_err(|source| LogError::Entry { index, source })
+    });
+    entries.collect()
 }
 
 /// The log could not be read or written.
@@ -161,6 +191,10 @@ enum LogError {
     Storage(#[from] StorageError),
     #[error("entry {index} of the log cannot be read")]
     Entry { index: u64, source: DecodeError },
+    #[error("asked to cut the log up to entry {index}, which the state will never have")]
+    StateGone { index: u64 },
+    #[error(transparent)]
+    Failed(Failure),
     #[error("the {word:?} word of the log cannot be read")]
     Word { word: Word, source: DecodeError },
 }

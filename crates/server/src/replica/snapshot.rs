@@ -141,6 +141,15 @@ impl Incoming {
         }
     }
 
+    /// Whether the last chunk has come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.end.is_some()
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
     fn finish(&mut self, chunk: &[u8], mut input: Reader<'_>) -> Result<(), SnapshotError> {
         let at = input.bytes()?.to_vec();
         let rows = input.u64()?;

@@ -21,11 +21,32 @@ use super::snapshot::{Incoming, Outgoing, SnapshotData, SnapshotError};
 use super::types::{Batch, LogId, Member, MemberId, RaftStorageError, Replies, StoredMembership, Types};
 use crate::storage::{Own, Pending, Settle, Storage, StorageError, blocking};
 
+/// How far the state is, for whoever waits for it.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    /// The machine's revision.
+    pub(super) revision: watch::Sender<u64>,
+    /// One more than the index of the last applied entry.
+    pub(super) applied_next: watch::Sender<u64>,
+}
+
+impl Progress {
+    pub(super) fn new(revision: u64, applied_next: u64) -> Progress {
+        Progress { revision: watch::Sender::new(revision), applied_next: watch::Sender::new(applied_next) }
+    }
+
+    fn moved(&self, revision: u64, applied_next: u64) {
+        for (sender, new) in [(&self.revision, revision), (&self.applied_next, applied_next)] {
+            sender.send_if_modified(|known| std::mem::replace(known, new) != new);
+        }
+    }
+}
+
 /// The state of this replica; applies entries in order.
 #[derive(Debug)]
 pub(super) struct StateMachine<M> {
     storage: Arc<Storage>,
-    revision: watch::Sender<u64>,
+    progress: Progress,
     failures: Failures,
     /// Entries between barriers.
     barrier: u64,
@@ -37,17 +58,17 @@ pub(super) struct StateMachine<M> {
 impl<M: Machine> StateMachine<M> {
     pub(super) fn new(
         storage: Arc<Storage>,
-        revision: watch::Sender<u64>,
+        progress: Progress,
         failures: Failures,
         barrier: u64,
     ) -> StateMachine<M> {
-        StateMachine { storage, revision, failures, barrier, bytes: 0, machine: PhantomData }
+        StateMachine { storage, progress, failures, barrier, bytes: 0, machine: PhantomData }
     }
 
     fn apply_all(&mut self, entries: Vec<Entry<Types<M>>>) -> Result<Vec<Replies<M>>, StateError> {
         let bytes = self.bytes + entries.iter().map(command_bytes).sum::<u64>();
         let (barrier, durable_next) = (self.barrier, self.storage.durable_next());
-        let (replies, revision, settle) = self.storage.write_state(|pending| {
+        let (replies, revision, applied_next, settle) = self.storage.write_state(|pending| {
             let mut at = pending.at()?;
             let mut replies = Vec::with_capacity(entries.len());
             for entry in &entries {
@@ -58,22 +79,19 @@ impl<M: Machine> StateMachine<M> {
                 put_applied(pending, &last.log_id)?;
             }
             let revision = M::revision(pending)?;
-            let waiting = pending.applied_next()?.saturating_sub(durable_next);
+            let applied_next = pending.applied_next()?;
+            let waiting = applied_next.saturating_sub(durable_next);
             let settle = match waiting >= barrier || bytes >= BARRIER_BYTES {
                 true => Settle::Durable,
                 false => Settle::Later,
             };
-            Ok::<_, StateError>(((replies, revision, settle), settle))
+            Ok::<_, StateError>(((replies, revision, applied_next, settle), settle))
         })?;
         self.bytes = match settle {
             Settle::Durable => 0,
             Settle::Later => bytes,
         };
-        self.revision.send_if_modified(|known| {
-            let moved = *known != revision;
-            *known = revision;
-            moved
-        });
+        self.progress.moved(revision, applied_next);
         Ok(replies)
     }
 
@@ -82,7 +100,7 @@ impl<M: Machine> StateMachine<M> {
         meta: &SnapshotMeta<MemberId, Member>,
         incoming: Incoming,
     ) -> Result<(), StateError> {
-        let revision = self.storage.write_state(|pending| {
+        let (revision, applied_next) = self.storage.write_state(|pending| {
             incoming.install(pending)?;
             if let Some(last) = &meta.last_log_id {
                 put_applied(pending, last)?;
@@ -90,9 +108,9 @@ impl<M: Machine> StateMachine<M> {
             let membership = codec::encode_stored_membership(&meta.last_membership);
             pending.put_own(Own::Membership, &membership)?;
             let revision = M::revision(pending)?;
-            Ok::<_, StateError>((revision, Settle::Durable))
+            Ok::<_, StateError>(((revision, pending.applied_next()?), Settle::Durable))
         })?;
-        self.revision.send_replace(revision);
+        self.progress.moved(revision, applied_next);
         Ok(())
     }
 

@@ -3,13 +3,15 @@
 use std::ops::Bound;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use certus_ca::store::{Store, Table, View};
+use certus_ca::store::{Fault, Store, Table, View};
 use openraft::RaftSnapshotBuilder;
 use openraft::storage::RaftStateMachine;
 use redb::backends::InMemoryBackend;
 
-use super::state::StateMachine;
+use super::state::{Progress, StateMachine};
 use super::*;
+
+mod group;
 
 /// Adds a name to a table, once; knows when it did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -196,9 +198,8 @@ async fn a_snapshot_carries_the_whole_state_or_nothing() {
         propose(&replica, &format!("node-{n:>0900}")).await.unwrap();
     }
     let source = &replica.inner;
-    let (revision, _) = watch::channel(0);
     let mut sender: StateMachine<Ledger> =
-        StateMachine::new(source.storage.clone(), revision, source.failures.clone(), 10);
+        StateMachine::new(source.storage.clone(), Progress::new(0, 0), source.failures.clone(), 10);
     let mut builder = sender.get_snapshot_builder().await;
     let built: openraft::Snapshot<Types<Ledger>> = builder.build_snapshot().await.unwrap();
     let SnapshotData::Live(mut outgoing) = *built.snapshot else { panic!("a built snapshot is live") };
@@ -209,9 +210,9 @@ async fn a_snapshot_carries_the_whole_state_or_nothing() {
     assert!(chunks.len() > 2, "{} chunks", chunks.len());
 
     let storage = Arc::new(in_memory());
-    let (revision, revisions) = watch::channel(0);
+    let progress = Progress::new(0, 0);
     let mut receiver: StateMachine<Ledger> =
-        StateMachine::new(storage.clone(), revision, Failures::new(), 10);
+        StateMachine::new(storage.clone(), progress.clone(), Failures::new(), 10);
     // A flipped bit, a lost chunk and a missing end are all found before the state is touched.
     for damage in 0..3 {
         let mut chunks = chunks.clone();
@@ -239,7 +240,7 @@ async fn a_snapshot_carries_the_whole_state_or_nothing() {
         let all = |view: &dyn View| view.scan(table, Bound::Unbounded, Bound::Unbounded, 10_000);
         assert_eq!(all(&here), all(&there), "{table:?}");
     }
-    assert_eq!(*revisions.borrow(), 500);
+    assert_eq!(*progress.revision.borrow(), 500);
     let (applied, membership) = receiver.applied_state().await.unwrap();
     assert_eq!(applied, built.meta.last_log_id);
     assert_eq!(membership, built.meta.last_membership);

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use openraft::impls::{OneshotResponder, TokioRuntime};
+use openraft::impls::OneshotResponder;
 use openraft::{Entry, RaftTypeConfig};
 
 use super::machine::Machine;
+use super::runtime::Runtime;
 use super::snapshot::SnapshotData;
 
 /// A manager's number inside Raft. It is never reused for another manager.
@@ -18,6 +19,13 @@ pub type MemberId = u64;
 pub struct Member {
     /// Where the other managers reach it; empty while it is alone.
     pub address: String,
+}
+
+impl Member {
+    /// A manager that is reached at `address`.
+    pub fn at(address: impl Into<String>) -> Member {
+        Member { address: address.into() }
+    }
 }
 
 /// One entry of the log: the commands that were waiting together, at one time.
@@ -50,7 +58,7 @@ impl<M: Machine> RaftTypeConfig for Types<M> {
     type Node = Member;
     type Entry = Entry<Types<M>>;
     type SnapshotData = SnapshotData;
-    type AsyncRuntime = TokioRuntime;
+    type AsyncRuntime = Runtime;
     type Responder = OneshotResponder<Types<M>>;
 }
 

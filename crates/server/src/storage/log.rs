@@ -63,6 +63,27 @@ impl Storage {
         })
     }
 
+    /// The first entries of a range, about `bytes_max` of them but at least one.
+    pub(crate) fn entries_within(
+        &self,
+        range: impl RangeBounds<u64>,
+        bytes_max: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, StorageError> {
+        read(&self.log, |txn| {
+            let bounds = (range.start_bound().cloned(), range.end_bound().cloned());
+            let (mut rows, mut bytes) = (Vec::new(), 0);
+            for row in txn.open_table(ENTRIES)?.range(bounds)? {
+                let (index, entry) = row?;
+                bytes += entry.value().len();
+                if bytes > bytes_max && !rows.is_empty() {
+                    break;
+                }
+                rows.push((index.value(), entry.value().to_vec()));
+            }
+            Ok(rows)
+        })
+    }
+
     /// The entry with the highest index.
     pub(crate) fn last_entry(&self) -> Result<Option<(u64, Vec<u8>)>, StorageError> {
         read(&self.log, |txn| {

@@ -43,7 +43,13 @@ impl Storage {
     ) -> Result<Storage, StorageError> {
         let log = open_slot(log, LOG_CACHE_BYTES, Kind::Log)?;
         let state = open_slot(state, STATE_CACHE_BYTES, Kind::State)?;
-        let storage = Storage { log, state, durable_next: AtomicU64::new(0), spool_directory: None };
+        let storage = Storage {
+            log,
+            state,
+            durable_next: AtomicU64::new(0),
+            spool_directory: None,
+            spooling: Mutex::new(()),
+        };
         // What is read from a file that was just opened is what a crash would leave.
         let durable_next = storage.view()?.applied_next()?;
         storage.durable_next.store(durable_next, std::sync::atomic::Ordering::Release);

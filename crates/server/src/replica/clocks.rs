@@ -1,0 +1,80 @@
+//! What the other members' clocks say, and whether ours is the one that is wrong.
+//!
+//! A leader that is far off the majority of the others must not propose: its time would void tokens.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::error::ProposeError;
+use super::limits::CLOCK_OFF_S;
+use super::types::MemberId;
+use super::{Clock, Membership};
+
+/// The clocks of the others, as their answers told them. Clones are handles to the same ones.
+#[derive(Clone)]
+pub(super) struct Clocks {
+    own: Clock,
+    heard: Arc<Mutex<BTreeMap<MemberId, Heard>>>,
+}
+
+#[derive(Clone, Copy)]
+struct Heard {
+    clock: i64,
+    at: Instant,
+}
+
+impl Clocks {
+    pub(super) fn new(own: Clock) -> Clocks {
+        Clocks { own, heard: Arc::default() }
+    }
+
+    /// Our own clock.
+    pub(super) fn now(&self) -> i64 {
+        (self.own)()
+    }
+
+    /// Notes what a member's answer said.
+    pub(super) fn note(&self, member: MemberId, clock: i64) {
+        self.lock().insert(member, Heard { clock, at: Instant::now() });
+    }
+
+    /// Refuses if `own` is off most of the other voters that were heard of.
+    pub(super) fn check(
+        &self,
+        own: i64,
+        member: MemberId,
+        membership: &Membership,
+    ) -> Result<(), ProposeError> {
+        let heard = self.lock();
+        let voters = membership.voter_ids().filter(|id| *id != member);
+        let mut others: Vec<i64> = voters.filter_map(|id| heard.get(&id)).map(Heard::clock_now).collect();
+        others.sort_unstable();
+        let off = others.iter().filter(|other| own.abs_diff(**other) > CLOCK_OFF_S).count();
+        if off * 2 > others.len() {
+            return Err(ProposeError::ClockOff { own, others: others[others.len() / 2] });
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<MemberId, Heard>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Heard {
+    /// What it must say now, if nobody has set it since.
+    fn clock_now(&self) -> i64 {
+        let since = i64::try_from(self.at.elapsed().as_secs()).unwrap_or(i64::MAX);
+        self.clock.saturating_add(since)
+    }
+}
+
+impl fmt::Debug for Clocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let members: Vec<_> = self.lock().keys().copied().collect();
+        write!(f, "Clocks {{ heard of {members:?} }}")
+    }
+}
