@@ -85,6 +85,10 @@ impl Manager {
         let issuing = opened.issuing;
         let identity = opened.identity.clone();
         let shared = Arc::new(Shared::new(identity, truth, publisher, issuing, manager_metrics));
+        // Nobody can dial an address that stands for all of a machine's.
+        if !address.ip().is_unspecified() {
+            shared.managers.send_replace(vec![address.to_string()]);
+        }
         let house = House {
             shared: shared.clone(),
             metrics: metrics.clone(),

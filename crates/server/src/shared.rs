@@ -7,6 +7,7 @@ use certus_pki::cert::Certificate;
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{LeafPlan, SpiffeId};
 use certus_tls::Publisher;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::keys::{IssuingKey, KeysError};
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) rate: RateLimit,
     pub(crate) metrics: ManagerMetrics,
     pub(crate) stopping: CancellationToken,
+    /// Where the managers are, HOST:PORT: what nodes are told.
+    pub(crate) managers: watch::Sender<Vec<String>>,
     issuing: RwLock<Arc<IssuingKey>>,
 }
 
@@ -44,6 +47,7 @@ impl Shared {
             rate: RateLimit::new(),
             metrics,
             stopping: CancellationToken::new(),
+            managers: watch::Sender::new(Vec::new()),
             issuing: RwLock::new(Arc::new(issuing)),
         }
     }

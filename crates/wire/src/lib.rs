@@ -55,6 +55,9 @@ pub const CALLS: &[&str] = &[
     "/certus.v1.Cluster/Revoke",
     "/certus.v1.Cluster/Enforcement",
     "/certus.v1.Cluster/Rotate",
+    "/certus.v1.Cluster/ListManagers",
+    "/certus.v1.Cluster/PromoteManager",
+    "/certus.v1.Cluster/RemoveManager",
 ];
 
 #[cfg(test)]

@@ -34,6 +34,10 @@ pub const TABLE: &[(&str, Need)] = &[
     ("/certus.v1.Cluster/Revoke", Need::Grant(Grant::Operate)),
     ("/certus.v1.Cluster/Enforcement", Need::Grant(Grant::Read)),
     ("/certus.v1.Cluster/Rotate", Need::Grant(Grant::Operate)),
+    // Every member must find another manager when its own is gone.
+    ("/certus.v1.Cluster/ListManagers", Need::Member),
+    ("/certus.v1.Cluster/PromoteManager", Need::Grant(Grant::Admin)),
+    ("/certus.v1.Cluster/RemoveManager", Need::Grant(Grant::Admin)),
 ];
 
 /// What `call` needs; `None` for one that does not exist.

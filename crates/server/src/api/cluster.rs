@@ -226,6 +226,32 @@ impl v1::cluster_server::Cluster for Cluster {
             epoch: Some(epoch_to_wire(epoch)),
         }))
     }
+
+    async fn list_managers(&self, _request: Request<v1::ListManagersRequest>) -> Answer<v1::ManagerList> {
+        let addresses = self.shared.managers.borrow().clone();
+        let managers = addresses.into_iter().map(|address| v1::Manager {
+            node: self.shared.identity.to_string(),
+            address,
+            voter: true,
+            leader: true,
+            ..v1::Manager::default()
+        });
+        Ok(Response::new(v1::ManagerList { managers: managers.collect() }))
+    }
+
+    async fn promote_manager(
+        &self,
+        _request: Request<v1::PromoteManagerRequest>,
+    ) -> Answer<v1::PromoteManagerReply> {
+        Err(only_manager())
+    }
+
+    async fn remove_manager(
+        &self,
+        _request: Request<v1::RemoveManagerRequest>,
+    ) -> Answer<v1::RemoveManagerReply> {
+        Err(only_manager())
+    }
 }
 
 impl Cluster {
@@ -384,6 +410,10 @@ fn certificate(cert: CertRecord, newest: bool) -> v1::Cert {
         newest,
         der: cert.der,
     }
+}
+
+fn only_manager() -> Status {
+    refuse(&Explanation::new(code::UNKNOWN_NODE, "this is the cluster's only manager"))
 }
 
 fn not_founded() -> Explanation {
