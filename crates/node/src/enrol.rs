@@ -4,7 +4,7 @@ use certus_pki::explain::{Explain, Explanation};
 use certus_pki::verify::verify_peer;
 use certus_pki::{JoinToken, NodeId, Purpose, Rejection, Role, UnixTime, code};
 
-use crate::api::{JoinError, Joined, join};
+use crate::api::{JoinError, Joined, is_dialable, join_any};
 use crate::files::{FileError, Fresh, IdentityDir, NodeDir, Stored};
 use crate::spec::NodeOptions;
 
@@ -46,7 +46,7 @@ pub async fn enrol(
         (None, Some(unusable)) => return Err(unusable),
         (None, None) => return Err(EnrolError::NoToken { role: options.role, id }),
     };
-    let stored = join_any(&dir, options, managers, token, &id).await?;
+    let stored = join_somewhere(&dir, options, managers, token, &id).await?;
     node_dir.keep_managers(managers).map_err(EnrolError::File)?;
     Ok(Enrolled { dir, stored })
 }
@@ -63,29 +63,38 @@ fn usable(stored: &Stored, now: UnixTime) -> Result<(), Rejection> {
     verify_peer(&stored.chain, &stored.bundle, now, Purpose::Client).map(drop)
 }
 
-async fn join_any(
+async fn join_somewhere(
     dir: &IdentityDir,
     options: &NodeOptions,
     managers: &[String],
     token: &JoinToken,
     id: &NodeId,
 ) -> Result<Stored, EnrolError> {
+    // Where the configured ones are gone, those of an earlier life may be there.
+    let mut addresses = managers.to_vec();
+    addresses.extend(learned(dir).into_iter().filter(|address| !managers.contains(address)));
     // The key stays the same until there is a certificate over it, or a refusal.
     let key = dir.pending_key(None).map_err(EnrolError::File)?;
-    let mut last = None;
-    for address in managers {
-        match join(address, token, options.role, id, &key, &options.clock).await {
-            Ok(Joined { identity, chain, bundle }) => {
-                let fresh = Fresh { key: &key, chain: &chain, bundle: &bundle };
-                dir.store(&fresh).map_err(EnrolError::File)?;
-                tracing::info!(%identity, manager = address, epoch = %bundle.epoch(), "joined");
-                return dir.load().map_err(EnrolError::File)?.ok_or(EnrolError::NoManager);
-            }
-            Err(error) if error.is_passing() => last = Some(error),
-            Err(error) => return Err(EnrolError::Join(error)),
-        }
-    }
-    Err(last.map_or(EnrolError::NoManager, EnrolError::Join))
+    let joined = join_any(&addresses, token, options.role, id, &key, &options.clock).await;
+    let (manager, joined) = joined.map_err(|error| error.map_or(EnrolError::NoManager, EnrolError::Join))?;
+    let Joined { identity, chain, bundle, managers } = joined;
+    dir.store(&Fresh { key: &key, chain: &chain, bundle: &bundle }).map_err(EnrolError::File)?;
+    dir.keep_managers(&dialable(managers)).map_err(EnrolError::File)?;
+    tracing::info!(%identity, manager, epoch = %bundle.epoch(), "joined");
+    dir.load().map_err(EnrolError::File)?.ok_or(EnrolError::NoManager)
+}
+
+/// Where managers said that they are. A list that cannot be read keeps no node from starting.
+pub(crate) fn learned(dir: &IdentityDir) -> Vec<String> {
+    let kept = dir.managers().unwrap_or_else(|error| {
+        tracing::warn!(why = %error.explain(), "what managers said of their addresses cannot be read");
+        Vec::new()
+    });
+    dialable(kept)
+}
+
+fn dialable(addresses: Vec<String>) -> Vec<String> {
+    addresses.into_iter().filter(|address| is_dialable(address)).collect()
 }
 
 /// A process that is nobody.

@@ -131,6 +131,7 @@ impl Keeper {
                 tracing::info!(epoch = %self.publisher.current().epoch(), "watching the managers");
             }
             Wake::Watch(News::Alive) => self.heard(),
+            Wake::Watch(News::Managers(addresses)) => self.learn(&addresses).await,
             Wake::Watch(News::Whole(bundle)) => self.take_whole(*bundle).await,
             Wake::Watch(News::Changed(delta)) => self.take_delta(&delta).await,
             Wake::Watch(News::Ended { error, pause }) => self.watch_ended(&error, pause).await,
@@ -153,6 +154,21 @@ impl Keeper {
         self.contact = (self.clock)();
         self.stale = false;
         self.metrics.contact(self.contact);
+    }
+
+    /// Managers say where they are: used from now on, and kept for the next start.
+    async fn learn(&mut self, addresses: &[String]) {
+        self.heard();
+        if !self.api.learn(addresses) {
+            return;
+        }
+        let (dir, learned) = (self.dir.clone(), self.api.learned());
+        tracing::info!(managers = learned.join(", "), "the managers' addresses changed");
+        let kept = tokio::task::spawn_blocking(move || dir.keep_managers(&learned)).await;
+        if let Ok(Err(error)) = kept {
+            let why = error.explain();
+            tracing::warn!(code = %why.code, %why, "the managers' addresses could not be kept");
+        }
     }
 
     async fn watch_ended(&mut self, error: &ApiError, pause: Duration) {

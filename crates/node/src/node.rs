@@ -16,7 +16,7 @@ use crate::api::Api;
 use crate::carry::{self, Carrier, CarryError, Failures, Means, Reloaded, Wallet};
 use crate::clock::{duration, jitter};
 use crate::e2e::AgentKey;
-use crate::enrol::{EnrolError, Enrolled, enrol};
+use crate::enrol::{EnrolError, Enrolled, enrol, learned};
 use crate::files::{FileError, NodeDir};
 use crate::keeper::{Keeper, LETTERS_MAX, State, Wake};
 use crate::metrics::Metrics;
@@ -86,7 +86,8 @@ impl Node {
         };
         let node = start.run(dir).await?;
         let (stop, tasks, metrics) = (node.stop.clone(), node.tasks.clone(), node.metrics.clone());
-        let api = Api::counting(managers, credentials.clone(), metrics.clone());
+        let learned = learned(&identity_dir);
+        let api = Api::of_node(managers, &learned, credentials.clone(), metrics.clone());
         let watching = stop.child_token();
         let enforced = Enforced { epoch: credentials.current().epoch(), ..Enforced::default() };
         let (enforced, reports) = watch::channel(enforced);

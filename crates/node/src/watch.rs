@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, ApiError};
+use crate::api::{Api, ApiError, Watching};
 use crate::clock::{duration, jitter, wait};
 use crate::keeper::Wake;
 
@@ -28,6 +28,8 @@ pub(crate) enum News {
     Changed(Delta),
     /// The manager lives.
     Alive,
+    /// Where the managers are.
+    Managers(Vec<String>),
     /// The stream is no more; the next attempt comes after a pause.
     Ended {
         /// Why.
@@ -50,6 +52,10 @@ pub(crate) struct Enforced {
 
 /// A manager that is back is found within this, also after a long absence.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// The nodes of a manager that ended come to the others within this: long enough for the handshakes of a
+/// thousand, short enough that a revocation is heard of soon.
+const SPREAD: Duration = Duration::from_secs(2);
 
 /// The first report and one more; later ones supersede each other before they are sent.
 const REPORTS_QUEUED_MAX: usize = 2;
@@ -76,7 +82,11 @@ pub(crate) async fn run(
             Ended::Failed(error) => error,
         };
         failures = if heard { 1 } else { failures + 1 };
-        let pause = wait(backoff_secs(failures, i64::MAX, jitter())).min(PAUSE_MAX);
+        let pause = match failures {
+            // All nodes of a manager that ended notice it at once, and shall not run to the next at once.
+            1 => wait(SPREAD.as_secs_f64() * f64::from(jitter()) / 255.0),
+            _ => wait(backoff_secs(failures, i64::MAX, jitter())).min(PAUSE_MAX),
+        };
         if keeper.send(Wake::Watch(News::Ended { error, pause })).await.is_err() {
             return;
         }
@@ -110,9 +120,8 @@ async fn one_stream(
         return Ended::KeeperGone;
     }
     let outgoing = ReceiverStream::new(outgoing);
-    let opened = api.node(async |mut node| node.watch(outgoing).await).await;
-    let mut updates = match opened {
-        Ok(updates) => updates,
+    let mut watching = match api.watch(outgoing).await {
+        Ok(watching) => watching,
         Err(error) => return Ended::Failed(error),
     };
     if keeper.send(Wake::Watch(News::Open)).await.is_err() {
@@ -120,12 +129,12 @@ async fn one_stream(
     }
     loop {
         tokio::select! {
-            update = tokio::time::timeout(duration(defaults::SILENCE_MAX), updates.message()) => {
+            update = tokio::time::timeout(duration(defaults::SILENCE_MAX), watching.next()) => {
                 let news = match update {
                     Ok(Ok(Some(update))) => news(&update),
-                    Ok(Ok(None)) => Err(ended("the manager ended the stream")),
-                    Ok(Err(status)) => Err(api.explained(&status)),
-                    Err(_) => Err(ended("the manager was silent for longer than a living one is")),
+                    Ok(Ok(None)) => Err(left(&watching, "the manager ended the stream")),
+                    Ok(Err(error)) => Err(error),
+                    Err(_) => Err(left(&watching, "the manager was silent for longer than a living one is")),
                 };
                 match news {
                     Ok(news) => {
@@ -169,9 +178,16 @@ fn news(update: &v1::WatchUpdate) -> Result<News, ApiError> {
             let delta = Delta::try_from(delta).map_err(|malformed| ApiError::bad_answer(&malformed))?;
             Ok(News::Changed(delta))
         }
+        Some(Kind::Managers(managers)) => Ok(News::Managers(managers.addresses.clone())),
         // None is a kind that only a newer manager knows: a sign of life too.
         Some(Kind::Heartbeat(_)) | None => Ok(News::Alive),
     }
+}
+
+/// The stream ended without an error of its own; the next begins at another manager.
+fn left(watching: &Watching, why: &str) -> ApiError {
+    watching.leave(why);
+    ended(why)
 }
 
 fn ended(why: &str) -> ApiError {

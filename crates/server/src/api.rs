@@ -5,9 +5,9 @@ mod bootstrap;
 mod cluster;
 mod gate;
 mod listen;
-mod managers;
 mod name;
 mod node;
+mod quorum;
 mod strangers;
 
 use std::net::SocketAddr;
@@ -19,8 +19,8 @@ use certus_tls::PeerIdentity;
 use certus_wire::MESSAGE_BYTES_MAX;
 use certus_wire::v1::bootstrap_server::BootstrapServer;
 use certus_wire::v1::cluster_server::ClusterServer;
-use certus_wire::v1::managers_server::ManagersServer;
 use certus_wire::v1::node_server::NodeServer;
+use certus_wire::v1::quorum_server::QuorumServer;
 use tonic::service::Routes;
 use tonic::{Request, Status};
 
@@ -44,11 +44,11 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Routes {
     let bootstrap = BootstrapServer::new(bootstrap::Bootstrap { shared: shared.clone() });
     let node = NodeServer::new(node::Node { shared: shared.clone() });
     let cluster = ClusterServer::new(cluster::Cluster { shared: shared.clone() });
-    let managers = ManagersServer::new(managers::Managers { shared: shared.clone() });
+    let quorum = QuorumServer::new(quorum::Quorum { shared: shared.clone() });
     Routes::new(bootstrap.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(node.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(cluster.max_decoding_message_size(REQUEST_BYTES_MAX))
-        .add_service(managers.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(quorum.max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
 /// The largest request is a certificate request of 16 KiB, or a token with a hundred names.

@@ -153,8 +153,7 @@ impl Shared {
         let root = roots.into_iter().filter(|root| root.active).max_by_key(|root| root.not_after);
         let root = root.ok_or(EnlistError::NoRoot)?;
         let cluster_key = self.place.cluster_key().map_err(EnlistError::Keys)?;
-        let root_data_key =
-            self.place.root_data_key(&self.identity.cluster, &cluster_key, &root.key_hash);
+        let root_data_key = self.place.root_data_key(&self.identity.cluster, &cluster_key, &root.key_hash);
         Ok(ClusterKeys { cluster_key, root_data_key: Some(root_data_key.map_err(EnlistError::Keys)?) })
     }
 
@@ -207,8 +206,9 @@ impl Explain for EnlistError {
                 .hint("ask another manager, or this one a moment later"),
             EnlistError::BadKey => Explanation::new(code::BAD_MESSAGE, self.to_string())
                 .hint("both managers should run the same version of certus"),
-            EnlistError::NotForUs => Explanation::new(code::SEALED_KEY, self.to_string())
-                .hint("certus manager join, once more"),
+            EnlistError::NotForUs => {
+                Explanation::new(code::SEALED_KEY, self.to_string()).hint("certus manager join, once more")
+            }
         }
     }
 }
@@ -250,8 +250,7 @@ mod tests {
     }
 
     fn keys_of(to: &[u8]) -> Result<(Vec<u8>, Vec<u8>), EnlistError> {
-        let keys =
-            ClusterKeys { cluster_key: SealingKey::generate().ok().unwrap(), root_data_key: None };
+        let keys = ClusterKeys { cluster_key: SealingKey::generate().ok().unwrap(), root_data_key: None };
         keys.seal(to, &"prod".parse().unwrap(), &"spiffe://prod/manager/m2".parse().unwrap(), 2)
     }
 }

@@ -127,9 +127,7 @@ fn forwarded(proposed: v1::Proposed) -> Forwarded {
     match proposed.kind {
         Some(Kind::Committed(committed)) => {
             match certus_ca::format::decode_outcome(&committed.outcome) {
-                Ok(outcome) => {
-                    Forwarded::Committed { outcome: Box::new(outcome), index: committed.index }
-                }
+                Ok(outcome) => Forwarded::Committed { outcome: Box::new(outcome), index: committed.index },
                 // Committed all the same: a newer leader answers what this version cannot read.
                 Err(error) => Forwarded::Unknown(format!("the leader's answer cannot be read: {error}")),
             }

@@ -264,6 +264,9 @@ impl House {
         snapshot.check(self.shared.truth.now()).map_err(HouseError::NotPublished)?;
         self.files.store(&Fresh { key: &key, chain: &chain, bundle: &bundle }).map_err(HouseError::Files)?;
         self.shared.publisher.publish_identity(identity.clone()).map_err(HouseError::NotPublished)?;
+        if let Some(lines) = self.shared.truth.lines() {
+            lines.redial();
+        }
         self.metrics.renewed();
         info!(not_after = %identity.leaf().not_after, "the manager renewed its own certificate");
         Ok(due(identity.leaf(), 0))

@@ -125,7 +125,7 @@ impl Enlisting<'_> {
             let credentials = publisher.credentials();
             let channel =
                 certus_node::api::manager_channel(address.clone(), None, credentials, Metrics::new());
-            let mut client = v1::managers_client::ManagersClient::new(channel);
+            let mut client = v1::quorum_client::QuorumClient::new(channel);
             match client.enlist(request.clone()).await {
                 Ok(reply) => return self.keep(&reply.into_inner(), &receiver, issuer_key),
                 // A number that was given to an answer that was lost is never used: the next is another.
@@ -154,7 +154,8 @@ impl Enlisting<'_> {
         let sealed = (&reply.encapsulated[..], &reply.sealed[..]);
         let keys = receiver.open(sealed, cluster, self.identity, reply.member);
         let keys = keys.map_err(JoinManagerError::enlist)?;
-        let issuer = Issuer::from_der(&reply.issuer).map_err(|error| JoinManagerError::Keys(KeysError::Issuer(error)))?;
+        let issuer = Issuer::from_der(&reply.issuer)
+            .map_err(|error| JoinManagerError::Keys(KeysError::Issuer(error)))?;
         if issuer.key_hash() != issuer_key.public_key().hash() {
             return Err(JoinManagerError::AnotherKey);
         }
@@ -238,8 +239,9 @@ impl Explain for JoinManagerError {
             JoinManagerError::Key(error) => error.explain(),
             JoinManagerError::Request(error) => error.explain(),
             JoinManagerError::Refused(why) | JoinManagerError::Enlist(why) => why.clone(),
-            JoinManagerError::AnotherKey => Explanation::new(code::BAD_MESSAGE, self.to_string())
-                .hint("certus manager join, once more"),
+            JoinManagerError::AnotherKey => {
+                Explanation::new(code::BAD_MESSAGE, self.to_string()).hint("certus manager join, once more")
+            }
             JoinManagerError::Keys(error) => error.explain(),
             JoinManagerError::Io { error, .. } => {
                 Explanation::new(code::FILE, self.to_string()).fact("because", error)

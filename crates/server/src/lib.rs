@@ -27,6 +27,7 @@ pub mod replica;
 pub mod storage;
 
 pub use found::{FoundError, FoundOptions, Founded, OperatorIdentity, found, found_keeping, refuse_founded};
+pub use join::{JoinManagerError, JoinOptions, ManagerJoined, join};
 pub use keys::KeysError;
 pub use manager::{Manager, ManagerOptions, StartError, is_founded, listen_address};
 pub use sealing::SealError;

@@ -49,7 +49,13 @@ pub struct ManagerOptions {
 impl ManagerOptions {
     /// The machine's clock, and the address of the last time.
     pub fn new(data_dir: PathBuf) -> ManagerOptions {
-        ManagerOptions { data_dir, listen: None, advertise: None, clock: system_clock(), cadence: Cadence::default() }
+        ManagerOptions {
+            data_dir,
+            listen: None,
+            advertise: None,
+            clock: system_clock(),
+            cadence: Cadence::default(),
+        }
     }
 }
 
@@ -186,16 +192,20 @@ async fn open_truth(
 const FOUNDER: u64 = 1;
 
 /// Where the others reach this manager: as told, as told last, or where it listens.
-fn advertised(
-    place: &ManagerDir,
-    told: Option<&String>,
-    listens: SocketAddr,
-) -> Result<String, KeysError> {
+fn advertised(place: &ManagerDir, told: Option<&String>, listens: SocketAddr) -> Result<String, KeysError> {
     if let Some(told) = told {
         place.write_advertise(told)?;
         return Ok(told.clone());
     }
-    Ok(place.advertise().unwrap_or_else(|| listens.to_string()))
+    if let Some(before) = place.advertise() {
+        return Ok(before);
+    }
+    // Nobody can dial an address that stands for all of a machine's.
+    if listens.ip().is_unspecified() {
+        let machine = rustix::system::uname();
+        return Ok(format!("{}:{}", machine.nodename().to_string_lossy(), listens.port()));
+    }
+    Ok(listens.to_string())
 }
 
 /// Waits until a manager that has just joined knows the cluster. One that was there before knows it.

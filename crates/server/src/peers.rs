@@ -11,7 +11,7 @@ use certus_node::api::manager_channel;
 use certus_node::metrics::Metrics;
 use certus_pki::SpiffeId;
 use certus_tls::Credentials;
-use certus_wire::v1::managers_client::ManagersClient;
+use certus_wire::v1::quorum_client::QuorumClient;
 use certus_wire::{MESSAGE_BYTES_MAX, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 use crate::replica::{Member, MemberId, Outgoing, PeerError, Peers};
 
 /// The client of another manager.
-pub(crate) type ManagerClient = ManagersClient<Channel>;
+pub(crate) type ManagerClient = QuorumClient<Channel>;
 
 /// The lines to the other managers. Clones share them.
 #[derive(Clone)]
@@ -85,7 +85,7 @@ impl Lines {
                 channel
             }
         };
-        let client = ManagersClient::new(channel);
+        let client = QuorumClient::new(channel);
         Some(client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing is simulated: sockets, files and TLS are those of the daemons.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use certus_node::{Api, ApiError, Node, NodeOptions, StartError, system_clock};
 use certus_pki::{Bundle, Certificate, JoinToken, Lifetime, NodeId, PrivateKey, Role, defaults};
-use certus_server::{FoundOptions, Founded, Manager, ManagerOptions, OperatorIdentity, found};
+use certus_server::{
+    FoundOptions, Founded, JoinManagerError, JoinOptions, Manager, ManagerJoined, ManagerOptions,
+    OperatorIdentity, found, join,
+};
 use certus_tls::{Credentials, Identity, Publisher, Snapshot};
 use certus_wire::v1;
 use tempfile::TempDir;
@@ -18,6 +22,7 @@ use tempfile::TempDir;
 pub struct Cluster {
     dir: TempDir,
     manager: Option<Manager>,
+    others: BTreeMap<String, Manager>,
     address: SocketAddr,
     operator: Operator,
 }
@@ -77,7 +82,7 @@ impl Cluster {
         let address = manager.address();
         let OperatorIdentity { key, chain, bundle, .. } = operator;
         let operator = Operator::new(&key, chain, bundle, address);
-        Cluster { dir, manager: Some(manager), address, operator }
+        Cluster { dir, manager: Some(manager), others: BTreeMap::new(), address, operator }
     }
 
     /// The directory that everything is under.
@@ -116,6 +121,79 @@ impl Cluster {
     pub async fn start_manager(&mut self) {
         let options = ManagerOptions::new(self.data_dir("m1"));
         self.manager = Some(Manager::start(options).await.expect("the manager starts again"));
+    }
+
+    /// A further manager that joins with a token of its own, and runs once it knows the cluster.
+    pub async fn join_manager(&mut self, id: &str) {
+        self.try_join_manager(id, |_| ()).await.expect("the manager joins");
+    }
+
+    /// The same for joins that may be refused; `edit` changes how it joins.
+    pub async fn try_join_manager(
+        &mut self,
+        id: &str,
+        edit: impl FnOnce(&mut JoinOptions),
+    ) -> Result<ManagerJoined, JoinManagerError> {
+        let ask = |request: &mut v1::CreateTokenRequest| {
+            request.role = "manager".to_owned();
+            request.id = Some(id.to_owned());
+        };
+        let token = self.token(ask).await;
+        // An address of its own for good: the others must find it again after a restart.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let managers = self.addresses();
+        let parsed = id.parse().expect("a node id");
+        let mut options = JoinOptions::new(self.data_dir(id), managers, parsed, free.expect("a free port"));
+        options.token = Some(token);
+        edit(&mut options);
+        let joined = join(&options).await?;
+        self.start_other(id).await;
+        Ok(joined)
+    }
+
+    /// Starts a manager that joined before.
+    pub async fn start_other(&mut self, id: &str) {
+        let options = ManagerOptions::new(self.data_dir(id));
+        let manager = Manager::start(options).await.expect("the manager starts");
+        self.others.insert(id.to_owned(), manager);
+        self.operator.api.learn(&self.addresses());
+    }
+
+    /// Stops a manager that joined, as SIGTERM does.
+    pub async fn stop_other(&mut self, id: &str) {
+        let manager = self.others.remove(id).expect("the manager runs");
+        manager.shutdown().await.expect("the manager stops");
+    }
+
+    /// A running manager that joined.
+    pub fn other(&self, id: &str) -> &Manager {
+        self.others.get(id).expect("the manager runs")
+    }
+
+    /// Where every running manager is.
+    pub fn addresses(&self) -> Vec<String> {
+        let first = self.manager.iter();
+        first.chain(self.others.values()).map(|manager| manager.address().to_string()).collect()
+    }
+
+    /// The managers on record, as `ask` sees them.
+    pub async fn managers(&self) -> Vec<v1::Manager> {
+        let request = v1::ListManagersRequest {};
+        let listed = self.operator.api.cluster(async |mut c| c.list_managers(request).await).await;
+        listed.expect("the managers are listed").managers
+    }
+
+    /// Waits until `count` managers vote.
+    pub async fn voters(&self, count: usize) {
+        eventually("the managers vote", async || {
+            self.managers().await.iter().filter(|manager| manager.voter).count() == count
+        })
+        .await;
+    }
+
+    /// A caller with the operator's credentials who knows one address only.
+    pub fn operator_at(&self, address: &str) -> Api {
+        Api::new(vec![address.to_owned()], self.operator.credentials())
     }
 
     /// A token for a worker; `edit` changes what is asked for.

@@ -58,13 +58,13 @@ pub const CALLS: &[&str] = &[
     "/certus.v1.Cluster/ListManagers",
     "/certus.v1.Cluster/PromoteManager",
     "/certus.v1.Cluster/RemoveManager",
-    "/certus.v1.Managers/Replicate",
-    "/certus.v1.Managers/Snapshot",
-    "/certus.v1.Managers/Propose",
-    "/certus.v1.Managers/ReadIndex",
-    "/certus.v1.Managers/Enlist",
-    "/certus.v1.Managers/Connected",
-    "/certus.v1.Managers/EnforcementHere",
+    "/certus.v1.Quorum/Replicate",
+    "/certus.v1.Quorum/Snapshot",
+    "/certus.v1.Quorum/Propose",
+    "/certus.v1.Quorum/ReadIndex",
+    "/certus.v1.Quorum/Enlist",
+    "/certus.v1.Quorum/Connected",
+    "/certus.v1.Quorum/EnforcementHere",
 ];
 
 #[cfg(test)]

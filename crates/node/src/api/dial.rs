@@ -1,23 +1,27 @@
-//! Dialling managers: addresses in turn, each within its share of the time, failures kept in words.
+//! Dialling one manager: TCP, TLS and HTTP/2 within the time there is, and why it ended in words.
+//!
+//! Chooses no address and repeats nothing.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{code, defaults};
-use certus_tls::{Client, TlsStream, explain_read_error};
-use hyper_util::rt::TokioIo;
+use certus_tls::{Client, HandshakeError, TlsStream, explain_read_error};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use super::error::{Cause, Tried};
+use super::error::Cause;
 use crate::clock::duration;
 use crate::metrics::{Metrics, Side};
 
@@ -27,81 +31,114 @@ pub(super) const ALPN: &[u8] = b"h2";
 /// A call of ten seconds tries three addresses that do not answer at all.
 const TCP_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// More addresses than a cluster has managers.
-const ADDRESSES_MAX: usize = 64;
-
-/// Who dials, and what went wrong last.
+/// Who dials.
 pub(super) struct Dialer {
-    addresses: Vec<String>,
-    client: Client,
-    metrics: Metrics,
-    /// Where the next dial begins.
-    next: AtomicUsize,
-    /// tonic wraps and flattens errors; what happened is kept here until the call that failed asks.
-    failures: Mutex<Vec<Tried>>,
+    pub(super) client: Client,
+    pub(super) metrics: Metrics,
 }
 
 impl Dialer {
-    pub(super) fn new(mut addresses: Vec<String>, client: Client, metrics: Metrics) -> Dialer {
-        addresses.truncate(ADDRESSES_MAX);
-        Dialer { addresses, client, metrics, next: AtomicUsize::new(0), failures: Mutex::default() }
-    }
-
-    pub(super) fn addresses(&self) -> &[String] {
-        &self.addresses
-    }
-
-    /// What went wrong with the connection in use, or with the last attempt to have one.
-    pub(super) fn failures(&self) -> Vec<Tried> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn forget_failures(&self) {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// The address in use did not do; the next dial begins after it.
-    pub(super) fn try_another(&self) {
-        self.next.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn failed(&self, address: &str, cause: Cause) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.retain(|tried| tried.address != address);
-        failures.push(Tried { address: address.to_owned(), cause });
-    }
-
-    /// The first address that answers as a manager.
-    async fn dial(self: Arc<Self>) -> io::Result<TokioIo<Observed>> {
-        self.forget_failures();
-        let begin = self.next.load(Ordering::Relaxed);
-        let count = self.addresses.len();
-        for place in (begin..begin.saturating_add(count)).map(|place| place % count) {
-            let address = &self.addresses[place];
-            let tcp = match connect_tcp(address).await {
-                Ok(tcp) => tcp,
-                Err(error) => {
-                    self.failed(address, Cause::Io(error.to_string()));
-                    continue;
-                }
-            };
-            let outcome = self.client.connect(tcp).await;
-            self.metrics.handshake(Side::Client, outcome.as_ref().map(drop));
-            match outcome {
-                Ok(tls) => {
-                    self.next.store(place, Ordering::Relaxed);
-                    self.forget_failures();
-                    return Ok(TokioIo::new(Observed { tls, place, dialer: self.clone() }));
-                }
-                Err(error) => {
-                    let why = error.explain();
-                    tracing::warn!(address, code = %why.code, %why, "no manager that we can talk to");
-                    self.failed(address, Cause::of(error));
-                }
+    /// A connection to the manager at `address`, with HTTP/2 spoken over it.
+    pub(super) async fn dial(&self, address: &str, limit: Duration) -> Result<Line, Cause> {
+        let late = || Cause::Io(format!("no answer within {:.1} s", limit.as_secs_f32()));
+        let begin = Instant::now();
+        let tcp = tokio::time::timeout(limit, connect_tcp(address)).await.map_err(|_| late())?;
+        let tcp = tcp.map_err(|error| Cause::Io(error.to_string()))?;
+        let left = limit.saturating_sub(begin.elapsed());
+        let outcome = tokio::time::timeout(left, self.client.connect(tcp)).await;
+        let outcome = outcome.unwrap_or(Err(HandshakeError::Timeout));
+        self.metrics.handshake(Side::Client, outcome.as_ref().map(drop));
+        let tls = match outcome {
+            Ok(tls) => tls,
+            Err(HandshakeError::Timeout) => return Err(late()),
+            Err(error) => {
+                let why = error.explain();
+                tracing::warn!(address, code = %why.code, %why, "no manager that we can talk to");
+                return Err(Cause::of(error));
             }
-        }
-        Err(io::Error::new(io::ErrorKind::NotConnected, "no manager could be reached"))
+        };
+        let noted = Arc::new(Noted::default());
+        let io = TokioIo::new(Observed { tls, noted: noted.clone(), metrics: self.metrics.clone() });
+        let left = limit.saturating_sub(begin.elapsed());
+        let spoken = tokio::time::timeout(left, http2().handshake(io)).await.map_err(|_| late())?;
+        let (sender, connection) = spoken.map_err(|error| noted.cause(&error))?;
+        // Ends when the last sender and the last stream do.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Line { address: address.to_owned(), sender, noted })
     }
+}
+
+/// Pings whoever has calls or streams open: a machine that hangs is noticed in two heartbeats.
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(duration(defaults::HEARTBEAT))
+        .keep_alive_timeout(duration(defaults::HEARTBEAT));
+    builder
+}
+
+/// One connection to one manager.
+pub(super) struct Line {
+    pub(super) address: String,
+    sender: http2::SendRequest<Body>,
+    noted: Arc<Noted>,
+}
+
+/// A call that brought no answer.
+pub(super) struct Unsent {
+    pub(super) cause: Cause,
+    /// The call itself, where it surely did not leave.
+    pub(super) request: Option<http::Request<Body>>,
+}
+
+impl Line {
+    /// Whether a call may be sent on it, as far as is known.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
+    pub(super) async fn send(
+        &self,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Incoming>, Unsent> {
+        let sent = self.sender.clone().try_send_request(request).await;
+        sent.map_err(|mut failed| {
+            let request = failed.take_message();
+            Unsent { cause: self.noted.cause(failed.error()), request }
+        })
+    }
+
+    /// Why a stream on it ended with `error`.
+    pub(super) fn cause(&self, error: &dyn std::error::Error) -> Cause {
+        self.noted.cause(error)
+    }
+}
+
+/// Why a connection ended. HTTP/2 wraps and flattens it, so it is kept here.
+#[derive(Default)]
+struct Noted(Mutex<Option<Cause>>);
+
+impl Noted {
+    fn note(&self, cause: Cause) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+    }
+
+    fn cause(&self, error: &dyn std::error::Error) -> Cause {
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        noted.unwrap_or_else(|| Cause::Io(words_of(error)))
+    }
+}
+
+/// An error with all that lies below it.
+fn words_of(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut below = error.source();
+    while let Some(error) = below {
+        words = format!("{words}: {error}");
+        below = error.source();
+    }
+    words
 }
 
 /// A TCP connection to `host:port`, without Nagle's delay.
@@ -131,14 +168,6 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_COUNT: u32 = 4;
 
-/// A channel that dials when it is first used, and again when its connection broke.
-pub(super) fn channel(dialer: Arc<Dialer>) -> Channel {
-    endpoint().connect_with_connector_lazy(service_fn(move |_| {
-        let dialer = dialer.clone();
-        async move { dialer.dial().await }
-    }))
-}
-
 /// A channel over the one connection there is.
 pub(super) async fn channel_over<IO>(io: IO) -> Result<Channel, tonic::transport::Error>
 where
@@ -166,8 +195,8 @@ const CALLS_QUEUED_MAX: usize = 64;
 /// A connection that notes why it ended: in TLS 1.3 a refusal of our certificate comes with a read.
 struct Observed {
     tls: TlsStream<TcpStream>,
-    place: usize,
-    dialer: Arc<Dialer>,
+    noted: Arc<Noted>,
+    metrics: Metrics,
 }
 
 impl AsyncRead for Observed {
@@ -177,13 +206,13 @@ impl AsyncRead for Observed {
         if let Poll::Ready(Err(error)) = &polled {
             let cause = match (explain_read_error(error), this.tls.cut()) {
                 (Some(refused), _) => {
-                    this.dialer.metrics.handshake(Side::Client, Err(&refused));
+                    this.metrics.handshake(Side::Client, Err(&refused));
                     Cause::of(refused)
                 }
                 (None, Some(cut)) => Cause::Cut(cut),
                 (None, None) => Cause::Io(error.to_string()),
             };
-            this.dialer.failed(&this.dialer.addresses[this.place], cause);
+            this.noted.note(cause);
         }
         polled
     }
@@ -201,11 +230,6 @@ impl AsyncWrite for Observed {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().tls).poll_shutdown(cx)
     }
-}
-
-/// Runs `call` within the time a call has.
-pub(super) async fn in_time<T>(call: impl Future<Output = T>) -> Option<T> {
-    tokio::time::timeout(duration(defaults::CALL_TIMEOUT), call).await.ok()
 }
 
 /// What the system said of an address that could not be reached, explained.

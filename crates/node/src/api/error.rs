@@ -14,6 +14,10 @@ pub enum ApiError {
     /// A manager refused it: the caller acts.
     #[error("{}", .0.message)]
     Refused(Explanation),
+    /// A manager refused it when it was asked a second time, because the first answer was lost: it may have
+    /// taken effect then, and that may be the reason.
+    #[error("{}", .0.message)]
+    RefusedAgain(Explanation),
     /// Somebody answered, and one of the two ends refused the other's certificate.
     #[error("the manager at {address} and we refuse each other")]
     Handshake {
@@ -83,7 +87,7 @@ impl ApiError {
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_passing(&self) -> bool {
         match self {
-            ApiError::Refused(explanation) => is_passing(explanation),
+            ApiError::Refused(explanation) | ApiError::RefusedAgain(explanation) => is_passing(explanation),
             ApiError::Unreachable { .. } | ApiError::Deadline { .. } => true,
             ApiError::Handshake { .. } | ApiError::BadAnswer(_) => false,
         }
@@ -93,7 +97,9 @@ impl ApiError {
     /// before it did, and no attempt under that certificate will ever succeed.
     pub fn says_revoked(&self) -> bool {
         match self {
-            ApiError::Refused(explanation) => explanation.code == code::REVOKED,
+            ApiError::Refused(explanation) | ApiError::RefusedAgain(explanation) => {
+                explanation.code == code::REVOKED
+            }
             ApiError::Handshake { error: HandshakeError::PeerRejectedUs { alert, .. }, .. } => {
                 *alert == "certificate_revoked"
             }
@@ -101,8 +107,10 @@ impl ApiError {
         }
     }
 
-    pub(super) fn is_about_the_connection(&self) -> bool {
-        matches!(self, ApiError::Handshake { .. } | ApiError::Unreachable { .. })
+    /// Whether a manager says that it was revoked before, and an earlier attempt of the same call, whose
+    /// answer was lost, may have done it.
+    pub fn may_be_done(&self) -> bool {
+        matches!(self, ApiError::RefusedAgain(explanation) if explanation.code == code::ALREADY_REVOKED)
     }
 
     /// An answer that does not hold what it should.
@@ -115,6 +123,9 @@ impl Explain for ApiError {
     fn explain(&self) -> Explanation {
         match self {
             ApiError::Refused(explanation) => explanation.clone(),
+            ApiError::RefusedAgain(explanation) => explanation
+                .clone()
+                .fact("asked twice", "the first answer was lost, and it may have taken effect"),
             ApiError::Handshake { address, error } => error.explain().fact("manager", address),
             ApiError::Unreachable { tried } if tried.is_empty() => {
                 Explanation::new(code::UNREACHABLE, "no manager's address is known")
@@ -134,6 +145,14 @@ impl Explain for ApiError {
                 told
             }
         }
+    }
+}
+
+/// What a manager's own status means; `again` where an earlier attempt may have taken effect.
+pub(super) fn of_answer(status: &Status, again: bool) -> ApiError {
+    match of_status(status, Vec::new()) {
+        ApiError::Refused(explanation) if again => ApiError::RefusedAgain(explanation),
+        error => error,
     }
 }
 

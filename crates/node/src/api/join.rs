@@ -3,21 +3,25 @@
 //! The secret leaves only after the other end proved to be a manager under the pinned root (I13), and
 //! only over that same connection. What comes back is believed only if it fits pin and key.
 
+use std::time::Duration;
+
 use certus_pki::csr::BadRequest;
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::pin::PinnedManager;
 use certus_pki::verify::verify_peer;
 use certus_pki::{
     Bundle, Certificate, ClusterName, Csr, JoinToken, NodeId, PrivateKey, Purpose, Rejection, Role, Signer,
-    SpiffeId, UnixTime, code,
+    SpiffeId, UnixTime, code, defaults,
 };
 use certus_tls::{Clock, HandshakeError, connect_pinned};
 use certus_wire::{MESSAGE_BYTES_MAX, credentials_from_wire, v1};
+use tokio::time::Instant;
 use tonic::Status;
 
-use super::dial::{ALPN, channel_over, connect_tcp, in_time};
+use super::dial::{ALPN, channel_over, connect_tcp};
 use super::error::{ApiError, Cause, Tried, of_status};
-use crate::clock::duration;
+use super::failover::{DIAL_MAX, PAUSE_FIRST, PAUSE_MAX};
+use crate::clock::{duration, jitter};
 
 type BootstrapClient = v1::bootstrap_client::BootstrapClient<tonic::transport::Channel>;
 
@@ -30,6 +34,8 @@ pub struct Joined {
     pub chain: Vec<Vec<u8>>,
     /// What it trusts.
     pub bundle: Bundle,
+    /// Where managers are, as this one says.
+    pub managers: Vec<String>,
 }
 
 /// Joins the cluster of the manager at `address` as `role` and `id`, with a certificate over `key`.
@@ -46,25 +52,94 @@ pub async fn join(
     key: &PrivateKey,
     clock: &Clock,
 ) -> Result<Joined, JoinError> {
+    let limit = duration(defaults::CALL_TIMEOUT);
+    join_at(address, &Asking { token, role, id, key, clock }, limit, limit).await
+}
+
+/// Joins at the first of `addresses` that admits: those that are not there, are not managers of the pinned
+/// root or cannot answer now are passed over, and one that says nothing holds up the others for seconds.
+/// Returns where.
+///
+/// # Errors
+/// The [`JoinError`] that says most; a token that is refused is refused everywhere. None where there is no
+/// address.
+pub async fn join_any(
+    addresses: &[String],
+    token: &JoinToken,
+    role: Role,
+    id: &NodeId,
+    key: &PrivateKey,
+    clock: &Clock,
+) -> Result<(String, Joined), Option<JoinError>> {
+    let asking = Asking { token, role, id, key, clock };
+    let limit = duration(defaults::CALL_TIMEOUT);
+    let (begin, mut pause) = (Instant::now(), PAUSE_FIRST);
+    loop {
+        let (mut worst, mut electing) = (None, false);
+        for (place, address) in addresses.iter().enumerate() {
+            let left = u32::try_from(addresses.len() - place).unwrap_or(u32::MAX);
+            let dial = if left > 1 { DIAL_MAX } else { limit };
+            match join_at(address, &asking, dial, (limit / left).max(DIAL_MAX)).await {
+                Ok(joined) => return Ok((address.clone(), joined)),
+                Err(error) if !error.is_elsewhere() => return Err(Some(error)),
+                Err(error) => {
+                    tracing::debug!(address, why = %error.explain(), "not joined there");
+                    electing |= matches!(&error, JoinError::Api(ApiError::Refused(why)) if why.code == code::UNAVAILABLE);
+                    worst = worst.filter(|worst: &JoinError| worst.weight() > error.weight()).or(Some(error));
+                }
+            }
+        }
+        // The same token and key again gives the same answer, so that asking again does no harm.
+        if !electing || addresses.len() < 2 || begin.elapsed() + pause > limit {
+            return Err(worst);
+        }
+        tokio::time::sleep(pause.mul_f64(1.0 - f64::from(jitter()) / 510.0)).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Who asks for what.
+struct Asking<'a> {
+    token: &'a JoinToken,
+    role: Role,
+    id: &'a NodeId,
+    key: &'a PrivateKey,
+    clock: &'a Clock,
+}
+
+/// `first` is for the first sign of life, `limit` for the answer.
+async fn join_at(
+    address: &str,
+    asking: &Asking<'_>,
+    first: Duration,
+    limit: Duration,
+) -> Result<Joined, JoinError> {
+    let Asking { token, role, id, key, clock } = *asking;
     let csr = Csr::make(key, id.as_str()).map_err(JoinError::Request)?;
-    let (mut client, manager) = dial(address, token, clock()).await?;
-    let info = in_time(client.info(v1::InfoRequest {})).await;
-    let info = info.ok_or_else(|| late(address))?.map_err(|status| failed(address, &status))?.into_inner();
+    let reached = tokio::time::timeout(first, async {
+        let (mut client, manager) = dial(address, token, clock()).await?;
+        let info = client.info(v1::InfoRequest {}).await.map_err(|status| failed(address, &status))?;
+        Ok((client, manager, info.into_inner()))
+    });
+    let (mut client, manager, info) = reached.await.unwrap_or_else(|_| Err(late(address, first)))?;
     let request =
         v1::JoinRequest { secret: token.secret().to_vec(), role: role.to_string(), id: id.to_string(), csr };
     let asked_at = clock();
-    let answer = in_time(client.join(request)).await.ok_or_else(|| late(address))?;
-    let answer = answer.map_err(|status| match failed(address, &status) {
-        JoinError::Api(ApiError::Refused(why)) => {
-            JoinError::Api(ApiError::Refused(with_clocks(why, asked_at, UnixTime::from_secs(info.now))))
-        }
-        other => other,
-    })?;
-    let (chain, bundle) = credentials_from_wire(&answer.into_inner())
+    let answer = tokio::time::timeout(limit, client.join(request)).await;
+    let answer =
+        answer.map_err(|_| late(address, limit))?.map_err(|status| match failed(address, &status) {
+            JoinError::Api(ApiError::Refused(why)) => {
+                JoinError::Api(ApiError::Refused(with_clocks(why, asked_at, UnixTime::from_secs(info.now))))
+            }
+            other => other,
+        })?;
+    let answer = answer.into_inner();
+    let (chain, bundle) = credentials_from_wire(&answer)
         .map_err(|malformed| JoinError::Api(ApiError::bad_answer(&malformed)))?;
     let bundle = bundle.ok_or(JoinError::Answer(BadAnswer::NoBundle))?;
     let wanted = Wanted { role, id, key };
-    check(&chain, &bundle, &manager, &wanted, clock()).map_err(JoinError::Answer)
+    let joined = check(&chain, &bundle, &manager, &wanted, clock()).map_err(JoinError::Answer)?;
+    Ok(Joined { managers: answer.managers, ..joined })
 }
 
 async fn dial(
@@ -121,7 +196,7 @@ fn check(
     if peer.identity.as_ref() != Some(&expected) {
         return Err(BadAnswer::AnotherIdentity { expected, came: peer.name() });
     }
-    Ok(Joined { identity: expected, chain: chain.to_vec(), bundle: bundle.clone() })
+    Ok(Joined { identity: expected, chain: chain.to_vec(), bundle: bundle.clone(), managers: Vec::new() })
 }
 
 fn failed(address: &str, status: &Status) -> JoinError {
@@ -132,8 +207,7 @@ fn failed(address: &str, status: &Status) -> JoinError {
     JoinError::Api(error)
 }
 
-fn late(address: &str) -> JoinError {
-    let limit = duration(certus_pki::defaults::CALL_TIMEOUT);
+fn late(address: &str, limit: Duration) -> JoinError {
     JoinError::Api(ApiError::Deadline { limit, addresses: vec![address.to_owned()] })
 }
 
@@ -167,6 +241,21 @@ impl JoinError {
     /// Whether another manager, or the same one later, may answer otherwise.
     pub fn is_passing(&self) -> bool {
         matches!(self, JoinError::Api(error) if error.is_passing())
+    }
+
+    /// Whether another manager may answer otherwise.
+    fn is_elsewhere(&self) -> bool {
+        self.is_passing() || matches!(self, JoinError::Api(ApiError::Handshake { .. }))
+    }
+
+    /// How much it says: one address that refuses tells more than others that are not there.
+    fn weight(&self) -> u8 {
+        match self {
+            JoinError::Api(ApiError::Refused(_)) => 3,
+            JoinError::Api(ApiError::Handshake { .. }) => 2,
+            JoinError::Api(ApiError::Deadline { .. }) => 1,
+            _ => 0,
+        }
     }
 }
 

@@ -48,7 +48,8 @@ pub fn manager_channel(
                 let tcp = connect_tcp(&address).await.map_err(|error| failed(error.to_string()))?;
                 let outcome = client.connect(tcp).await;
                 metrics.handshake(Side::Client, outcome.as_ref().map(drop));
-                let tls = outcome.map_err(|error| failed(certus_pki::Explain::explain(&error).to_string()))?;
+                let tls =
+                    outcome.map_err(|error| failed(certus_pki::Explain::explain(&error).to_string()))?;
                 Ok::<_, NotConnected>(TokioIo::new(tls))
             }
         }))
@@ -57,7 +58,7 @@ pub fn manager_channel(
 /// There is no connection to another manager, so that nothing was sent to it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("no connection to {address}: {why}")]
-pub struct NotConnected {
+struct NotConnected {
     address: String,
     why: String,
 }

@@ -142,6 +142,20 @@ impl IdentityDir {
         Ok(marked.is_some_and(|mark| *mark == leaf.fingerprint().to_string().into_bytes()))
     }
 
+    /// Where managers said that they are; empty if they never did.
+    pub fn managers(&self) -> Result<Vec<String>, FileError> {
+        let text = read_text(&self.path.join(MANAGERS))?;
+        let lines = text.iter().flat_map(|text| text.lines());
+        Ok(lines.map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// Keeps where managers say that they are: of use also when all that the configuration names are gone.
+    pub fn keep_managers(&self, addresses: &[String]) -> Result<(), FileError> {
+        atomic::make_dir(&self.path)?;
+        let text: String = addresses.iter().map(|address| format!("{address}\n")).collect();
+        atomic::write_if_changed(&self.path.join(MANAGERS), text.as_bytes())
+    }
+
     /// Forgets a pending key: its asking was refused for good.
     pub fn forget_pending_key(&self) -> Result<(), FileError> {
         atomic::remove(&self.path.join(PENDING_KEY))
@@ -172,6 +186,7 @@ const CREDENTIALS: &str = "credentials.pem";
 const BUNDLE: &str = "bundle.pem";
 const CERTIFICATE: &str = "node.crt";
 const KEY: &str = "node.key";
+const MANAGERS: &str = "managers";
 const REMOVED: &str = "removed";
 const ROOTS: &str = "ca.crt";
 const PENDING_KEY: &str = "pending.key";

@@ -148,11 +148,7 @@ async fn when_one_manager_goes_the_next_is_called() {
     soon("a call", renew(&api, &key())).await.unwrap();
     assert_eq!(first.seen(|seen| seen.renewals.len()), 1);
     first.kill();
-    // The call that finds the connection broken may fail: it is not known whether it took effect.
-    if let Err(error) = soon("a call", renew(&api, &key())).await {
-        assert!(error.is_passing(), "{error:?}");
-        soon("a call", renew(&api, &key())).await.unwrap();
-    }
+    soon("a call", renew(&api, &key())).await.unwrap();
     assert!(second.seen(|seen| seen.renewals.len()) >= 1);
 }
 

@@ -20,6 +20,7 @@ mod carry_renewal;
 mod carry_shutdown;
 mod carry_streams;
 mod embed;
+mod failover;
 mod files;
 mod life;
 mod sources;

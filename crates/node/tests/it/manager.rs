@@ -1,5 +1,6 @@
 //! A manager as a node sees one: the real protocol over real TLS, with a test's hand on every answer.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -52,6 +53,20 @@ pub(crate) struct Seen {
     pub(crate) lose_answer: bool,
     /// The next certificate is over another key.
     pub(crate) wrong_key: bool,
+    /// Where managers are, as who joins or begins to watch is told.
+    pub(crate) managers: Vec<String>,
+    /// The calls of operators, by name.
+    pub(crate) calls: Vec<String>,
+    /// What becomes of the next of them; afterwards each is answered with an empty message.
+    pub(crate) script: std::collections::VecDeque<Scripted>,
+}
+
+/// What becomes of an operator's call.
+#[derive(Clone, Debug)]
+pub(crate) enum Scripted {
+    Refuse(Explanation),
+    /// It takes effect, and no answer ever comes.
+    Hang,
 }
 
 impl Manager {
@@ -116,6 +131,11 @@ impl Manager {
         let _ = self.state.news.send(v1::WatchUpdate { kind: Some(v1::watch_update::Kind::Heartbeat(at)) });
     }
 
+    /// Tells those who watch where managers are.
+    pub(crate) fn push_managers(&self, addresses: &[String]) {
+        let _ = self.state.news.send(managers_update(addresses.to_vec()));
+    }
+
     pub(crate) fn push_bundle(&self, bundle: &Bundle) {
         let bundle = bundle_to_wire(bundle);
         let _ = self.state.news.send(v1::WatchUpdate { kind: Some(v1::watch_update::Kind::Bundle(bundle)) });
@@ -154,7 +174,8 @@ async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
     let calls = Calls(state);
     tonic::transport::Server::builder()
         .add_service(v1::bootstrap_server::BootstrapServer::new(calls.clone()))
-        .add_service(v1::node_server::NodeServer::new(calls))
+        .add_service(v1::node_server::NodeServer::new(calls.clone()))
+        .add_service(Operators(calls))
         .serve_with_incoming(ReceiverStream::new(incoming))
         .await
         .unwrap();
@@ -177,7 +198,7 @@ impl Calls {
             return Err(Status::unavailable("lost"));
         }
         let chain = self.0.authority.chain(caller, &csr.public_key);
-        Ok(v1::Credentials { chain, bundle: None })
+        Ok(v1::Credentials { chain, bundle: None, managers: Vec::new() })
     }
 }
 
@@ -195,6 +216,7 @@ impl v1::bootstrap_server::Bootstrap for Calls {
         self.0.seen.lock().unwrap().joins.push(request.clone());
         let caller = format!("{}/{}", request.role, request.id);
         let mut credentials = self.credentials(&caller, &request.csr)?;
+        credentials.managers = self.0.seen.lock().unwrap().managers.clone();
         credentials.bundle = Some(bundle_to_wire(self.0.publisher.current().bundle()));
         Ok(Response::new(credentials))
     }
@@ -221,11 +243,15 @@ impl v1::node_server::Node for Calls {
         let from = epoch(first.enforced.as_ref());
         let (missed, mut news) = {
             let log = self.0.log.lock().unwrap();
-            let missed: Vec<v1::WatchUpdate> = log
+            let mut missed: Vec<v1::WatchUpdate> = log
                 .iter()
                 .filter(|delta| delta.epoch > from)
                 .map(|delta| v1::WatchUpdate { kind: Some(v1::watch_update::Kind::Delta(delta.into())) })
                 .collect();
+            let managers = self.0.seen.lock().unwrap().managers.clone();
+            if !managers.is_empty() {
+                missed.push(managers_update(managers));
+            }
             (missed, self.0.news.subscribe())
         };
         self.0.seen.lock().unwrap().resumed_from.push(from);
@@ -248,6 +274,51 @@ impl v1::node_server::Node for Calls {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing).map(|update| update))))
+    }
+}
+
+fn managers_update(addresses: Vec<String>) -> v1::WatchUpdate {
+    v1::WatchUpdate { kind: Some(v1::watch_update::Kind::Managers(v1::Managers { addresses })) }
+}
+
+/// The calls of operators: noted, and answered as the test says.
+#[derive(Clone)]
+struct Operators(Calls);
+
+impl tonic::server::NamedService for Operators {
+    const NAME: &'static str = "certus.v1.Cluster";
+}
+
+impl tower::Service<http::Request<tonic::body::Body>> for Operators {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        let scripted = {
+            let mut seen = self.0.0.seen.lock().unwrap();
+            let call = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            seen.calls.push(call);
+            seen.script.pop_front()
+        };
+        Box::pin(async move {
+            match scripted {
+                Some(Scripted::Refuse(why)) => return Ok(to_status(&why).into_http()),
+                Some(Scripted::Hang) => std::future::pending::<()>().await,
+                None => {}
+            }
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+            // A message of length 0, not compressed.
+            let body = http_body_util::Full::new(bytes::Bytes::from_static(&[0; 5]));
+            let body = http_body_util::BodyExt::with_trailers(body, async { Some(Ok(trailers)) });
+            let answer = http::Response::builder().header("content-type", "application/grpc");
+            Ok(answer.body(tonic::body::Body::new(body)).unwrap())
+        })
     }
 }
 

@@ -42,13 +42,13 @@ pub const TABLE: &[(&str, Need)] = &[
     ("/certus.v1.Cluster/ListManagers", Need::Member),
     ("/certus.v1.Cluster/PromoteManager", Need::Grant(Grant::Admin)),
     ("/certus.v1.Cluster/RemoveManager", Need::Grant(Grant::Admin)),
-    ("/certus.v1.Managers/Replicate", Need::Manager),
-    ("/certus.v1.Managers/Snapshot", Need::Manager),
-    ("/certus.v1.Managers/Propose", Need::Manager),
-    ("/certus.v1.Managers/ReadIndex", Need::Manager),
-    ("/certus.v1.Managers/Enlist", Need::ManagerRole),
-    ("/certus.v1.Managers/Connected", Need::Manager),
-    ("/certus.v1.Managers/EnforcementHere", Need::Manager),
+    ("/certus.v1.Quorum/Replicate", Need::Manager),
+    ("/certus.v1.Quorum/Snapshot", Need::Manager),
+    ("/certus.v1.Quorum/Propose", Need::Manager),
+    ("/certus.v1.Quorum/ReadIndex", Need::Manager),
+    ("/certus.v1.Quorum/Enlist", Need::ManagerRole),
+    ("/certus.v1.Quorum/Connected", Need::Manager),
+    ("/certus.v1.Quorum/EnforcementHere", Need::Manager),
 ];
 
 /// What `call` needs; `None` for one that does not exist.
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn i13_managers_calls_are_for_managers_whatever_grant_others_have() {
-        for (call, need) in TABLE.iter().filter(|(call, _)| call.starts_with("/certus.v1.Managers/")) {
+        for (call, need) in TABLE.iter().filter(|(call, _)| call.starts_with("/certus.v1.Quorum/")) {
             for role in ["worker", "client"] {
                 let caller = Standing { manages: false, ..standing(role, Some(Grant::Admin)) };
                 assert!(decide(call, Some(&caller)).is_err(), "{call} by a {role}");

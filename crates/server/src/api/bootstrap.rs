@@ -40,7 +40,8 @@ impl v1::bootstrap_server::Bootstrap for Bootstrap {
                 info!(%id, %role, %token, %from, "node joined");
                 let bundle = self.shared.publisher.current().bundle().clone();
                 let bundle = Some(certus_wire::bundle_to_wire(&bundle));
-                Ok(Response::new(v1::Credentials { chain, bundle }))
+                let managers = self.shared.managers.borrow().clone();
+                Ok(Response::new(v1::Credentials { chain, bundle, managers }))
             }
             Err(error) => {
                 let explanation = certus_pki::Explain::explain(&error);

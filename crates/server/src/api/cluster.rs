@@ -251,7 +251,8 @@ impl v1::cluster_server::Cluster for Cluster {
         request: Request<v1::RemoveManagerRequest>,
     ) -> Answer<v1::RemoveManagerReply> {
         let by = caller_of(&request)?;
-        let (node, compromised) = (self.find_manager(&request.get_ref().name)?, request.get_ref().compromised);
+        let (node, compromised) =
+            (self.find_manager(&request.get_ref().name)?, request.get_ref().compromised);
         let leaves = self.shared.leaves_of(&node).map_err(|error| refuse(&error))?;
         let could_open_root = self.shared.root_is_online().map_err(|error| refuse(&error))?;
         let command = Command::RemoveManager { node: node.clone(), compromised, by: by.clone() };

@@ -8,7 +8,7 @@ use certus_pki::defaults::HEARTBEAT;
 use certus_pki::{Change, Epoch, SpiffeId};
 use certus_wire::v1;
 use certus_wire::v1::watch_update::Kind;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -40,7 +40,7 @@ impl v1::node_server::Node for Node {
             Ok(chain) => {
                 self.shared.metrics.renewed();
                 debug!(%node, from = %peer.peer.cert.serial, "certificate renewed");
-                Ok(Response::new(v1::Credentials { chain, bundle: None }))
+                Ok(Response::new(v1::Credentials { chain, bundle: None, managers: Vec::new() }))
             }
             Err(error) => {
                 let explanation = certus_pki::Explain::explain(&error);
@@ -91,6 +91,10 @@ impl Watcher<'_> {
     /// Sends what changes and takes reports until either side ends; says why it ended.
     async fn run(&self, mut sent: Epoch, mut reports: Streaming<v1::WatchReport>) -> &'static str {
         let mut revision = self.shared.truth.replica.revision();
+        let mut managers = self.shared.managers.subscribe();
+        if self.send_managers(&mut managers).await.is_err() {
+            return "the node is gone";
+        }
         let mut heartbeat = tokio::time::interval(Duration::from_secs(HEARTBEAT.secs().into()));
         heartbeat.tick().await;
         loop {
@@ -108,6 +112,11 @@ impl Watcher<'_> {
                 changed = revision.changed() => {
                     if changed.is_err() {
                         return "the manager stops";
+                    }
+                }
+                changed = managers.changed() => {
+                    if changed.is_err() || self.send_managers(&mut managers).await.is_err() {
+                        return "the node is gone";
                     }
                 }
                 report = reports.next() => match report {
@@ -149,6 +158,15 @@ impl Watcher<'_> {
                     self.send(Kind::Bundle(certus_wire::bundle_to_wire(&bundle))).await?;
                 }
             }
+        }
+    }
+
+    /// Sends where the managers are; nothing where that is not known.
+    async fn send_managers(&self, managers: &mut watch::Receiver<Vec<String>>) -> Result<(), Ended> {
+        let addresses = managers.borrow_and_update().clone();
+        match addresses.is_empty() {
+            true => Ok(()),
+            false => self.send(Kind::Managers(v1::Managers { addresses })).await,
         }
     }
 

@@ -4,3 +4,4 @@ mod calls;
 mod join;
 mod life;
 mod revoke;
+mod several;

@@ -8,22 +8,22 @@ use certus_wire::v1::proposed::Kind;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::cluster::{enforcement_here, presence};
-use super::{caller_of, refuse};
+use super::{Caller, caller_of, refuse};
 use crate::enlist::EnlistAsk;
-use crate::replica::ProposeError;
 use crate::replica::limits::BATCH_COMMANDS;
+use crate::replica::{ProposeError, sender_of};
 use crate::shared::Shared;
-use crate::storage::blocking;
 
-pub(crate) struct Managers {
+pub(crate) struct Quorum {
     pub(crate) shared: Arc<Shared>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
-impl v1::managers_server::Managers for Managers {
+impl v1::quorum_server::Quorum for Quorum {
     async fn replicate(&self, request: Request<v1::ReplicaMessage>) -> Answer<v1::ReplicaMessage> {
+        self.speaks_for_itself(&request, &request.get_ref().body)?;
         let answered = self.shared.truth.replica.answer(&request.get_ref().body).await;
         let body = answered.map_err(|error| Status::failed_precondition(error.to_string()))?;
         Ok(Response::new(v1::ReplicaMessage { body }))
@@ -31,12 +31,17 @@ impl v1::managers_server::Managers for Managers {
 
     async fn snapshot(&self, request: Request<Streaming<v1::ReplicaMessage>>) -> Answer<v1::ReplicaMessage> {
         let refused = |error: &dyn std::error::Error| Status::failed_precondition(error.to_string());
+        let caller = request.extensions().get::<Caller>().cloned();
         let mut parts = request.into_inner();
-        let head = parts.message().await?.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
+        let head = parts.message().await?;
+        let head = head.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
+        let mut asked = Request::new(());
+        caller.map(|caller| asked.extensions_mut().insert(caller));
+        self.speaks_for_itself(&asked, &head.body)?;
         let replica = &self.shared.truth.replica;
-        let mut receiving = replica.receive_snapshot(&head.body).await.map_err(|error| refused(&error))?;
+        let mut receiving = replica.receive_snapshot(&head.body).map_err(|error| refused(&error))?;
         while let Some(part) = parts.message().await? {
-            blocking(|| receiving.accept(&part.body)).map_err(|error| refused(&error))?;
+            receiving.accept(&part.body).map_err(|error| refused(&error))?;
         }
         let body = receiving.finish().await.map_err(|error| refused(&error))?;
         Ok(Response::new(v1::ReplicaMessage { body }))
@@ -88,7 +93,23 @@ impl v1::managers_server::Managers for Managers {
     }
 }
 
-impl Managers {
+impl Quorum {
+    /// A message of the log speaks for a member: the one that calls, and no other.
+    fn speaks_for_itself<T>(&self, request: &Request<T>, message: &[u8]) -> Result<(), Status> {
+        let node = caller_of(request)?;
+        let sender = sender_of(message).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let known = self.shared.truth.read(|view| certus_ca::manager(view, &node));
+        // One that is behind may not know it yet (see the gate).
+        match known.map_err(|error| refuse(&error))? {
+            Some(known) if known.member != sender => {
+                let words =
+                    format!("{node} is manager {}, and the message speaks for {sender}", known.member);
+                Err(Status::permission_denied(words))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn propose_one(&self, command: Vec<u8>) -> v1::Proposed {
         let kind = match self.commit(command).await {
             Ok(committed) => Kind::Committed(committed),

@@ -1,0 +1,124 @@
+//! The connections to managers: the one that is kept, and who dials the next.
+//!
+//! Sends nothing.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use certus_tls::Client;
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::book::Book;
+use super::dial::{Dialer, Line};
+use super::error::{Cause, Tried};
+use crate::metrics::Metrics;
+
+/// Shared by the clones of a client.
+pub(super) struct Lines {
+    pub(super) book: Book,
+    dialer: Dialer,
+    kept: Mutex<Option<Arc<Line>>>,
+    /// Whoever dials; others wait for what it finds.
+    dialing: tokio::sync::Mutex<()>,
+}
+
+impl Lines {
+    pub(super) fn new(book: Book, client: Client, metrics: Metrics) -> Lines {
+        let dialer = Dialer { client, metrics };
+        Lines { book, dialer, kept: Mutex::default(), dialing: tokio::sync::Mutex::default() }
+    }
+
+    /// Every address, in the order in which to try them: the connection that is kept first.
+    pub(super) fn order(&self) -> Vec<String> {
+        let mut order = self.book.order();
+        if let Some(kept) = self.kept(&[]) {
+            order.retain(|address| *address != kept.address);
+            order.insert(0, kept.address.clone());
+        }
+        order
+    }
+
+    pub(super) fn all(&self) -> Vec<String> {
+        self.book.all()
+    }
+
+    /// The kept connection, unless it is to one of `asked`; else one to `address`.
+    pub(super) async fn line(
+        &self,
+        address: &str,
+        limit: Duration,
+        asked: &[String],
+    ) -> Result<Arc<Line>, Cause> {
+        if let Some(kept) = self.kept(asked) {
+            return Ok(kept);
+        }
+        let since = Instant::now();
+        let turn = tokio::time::timeout(limit, self.dialing.lock()).await;
+        let _turn = turn.map_err(|_| Cause::Io(format!("no answer within {:.1} s", limit.as_secs_f32())))?;
+        if let Some(kept) = self.kept(asked) {
+            return Ok(kept);
+        }
+        if let Some(cause) = self.book.failed_since(address, since) {
+            return Err(cause);
+        }
+        match self.dialer.dial(address, limit.saturating_sub(since.elapsed())).await {
+            Ok(line) => {
+                let line = Arc::new(line);
+                self.book.works(address);
+                *self.keep() = Some(line.clone());
+                Ok(line)
+            }
+            Err(cause) => {
+                self.book.failed(address, cause.clone());
+                Err(cause)
+            }
+        }
+    }
+
+    /// It broke, or says nothing: nobody shall wait on it again, nor begin with its manager.
+    pub(super) fn broken(&self, line: &Arc<Line>, cause: Cause) {
+        self.book.failed(&line.address, cause);
+        self.leave(line);
+    }
+
+    /// The same, in words.
+    pub(super) fn silent(&self, line: &Arc<Line>, why: &str) {
+        self.broken(line, Cause::Io(why.to_owned()));
+    }
+
+    /// A stream on it ended with `error`. What happened to the connection below, if anything did.
+    pub(super) fn ended(&self, line: &Arc<Line>, status: &Status) -> Vec<Tried> {
+        if !status.details().is_empty() {
+            // The manager said so itself; it may be about to stop.
+            self.book.failed(&line.address, Cause::Io(status.message().to_owned()));
+            self.leave(line);
+            return Vec::new();
+        }
+        let cause = line.cause(status);
+        self.broken(line, cause.clone());
+        vec![Tried { address: line.address.clone(), cause }]
+    }
+
+    /// Its manager cannot answer now: the next call goes elsewhere. Streams on it go on.
+    pub(super) fn leave(&self, line: &Arc<Line>) {
+        let mut kept = self.keep();
+        if kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, line)) {
+            *kept = None;
+        }
+    }
+
+    /// Forgets the kept connection. Streams on it go on.
+    pub(super) fn redial(&self) {
+        *self.keep() = None;
+    }
+
+    fn kept(&self, asked: &[String]) -> Option<Arc<Line>> {
+        let kept = self.keep().clone();
+        kept.filter(|line| line.is_usable() && !asked.contains(&line.address))
+    }
+
+    fn keep(&self) -> std::sync::MutexGuard<'_, Option<Arc<Line>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
