@@ -268,6 +268,7 @@ impl Keeper {
             }
         };
         self.count_cuts(&cuts);
+        self.renew_if_issuer_struck(&bundle);
         let dir = self.dir.clone();
         let (kept, epoch) = (bundle.clone(), bundle.epoch());
         let written = tokio::task::spawn_blocking(move || dir.store_bundle(&kept)).await;
@@ -281,6 +282,18 @@ impl Keeper {
             enforced.epoch = epoch;
             enforced.cut += cuts.len() as u64;
         });
+    }
+
+    /// Nobody but the managers takes a certificate of a struck issuer any more: another one at once.
+    fn renew_if_issuer_struck(&mut self, bundle: &Bundle) {
+        let current = self.publisher.current();
+        let Some(own) = current.identity().and_then(|own| own.leaf().authority_key_id.as_deref()) else {
+            return;
+        };
+        if bundle.struck().any(|issuer| issuer.key_hash.as_bytes()[..20] == *own) {
+            tracing::warn!("the issuer of our certificate was struck: renewing now");
+            self.schedule.ask();
+        }
     }
 
     fn count_cuts(&self, cuts: &[CutRecord]) {

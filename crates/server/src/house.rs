@@ -34,6 +34,8 @@ const ISSUER_KNOWN_WITHIN: Duration = Duration::from_secs(30);
 /// A new issuer is made when the old one has less than this many lifetimes left of the longest-lived
 /// certificates it signs.
 const ISSUER_AHEAD: i64 = 2;
+/// How often a manager asks how far the log is committed.
+const TOUCH_EVERY: Duration = Duration::from_secs(2);
 /// After a change of trust could not be taken over, before the next try.
 const TAKE_OVER_AGAIN: Duration = Duration::from_secs(1);
 
@@ -55,8 +57,8 @@ impl House {
         let credentials = self.shared.publisher.credentials();
         let metrics = self.metrics.clone();
         let sweep = sweep_each_second(credentials, move |cuts| metrics.cut(cuts.len()));
-        let (follow, own, issuer, announce, members, deadlines) =
-            (self.clone(), self.clone(), self.clone(), self.clone(), self.shared.clone(), self);
+        let (follow, own, issuer, announce) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let (touch, members, deadlines) = (self.shared.clone(), self.shared.clone(), self);
         let task = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
             let stopping = stopping.clone();
             tasks.spawn(async move {
@@ -72,6 +74,7 @@ impl House {
         task(Box::pin(async move { own.keep_certificate().await }));
         task(Box::pin(async move { issuer.keep_issuer().await }));
         task(Box::pin(async move { announce.announce(&advertise).await }));
+        task(Box::pin(async move { keep_in_touch(&touch).await }));
         task(Box::pin(async move { Members::new(&members).keep().await }));
         task(Box::pin(async move { deadlines.watch_deadlines().await }));
     }
@@ -81,6 +84,12 @@ impl House {
         let mut reasons = Vec::new();
         if self.shared.truth.replica.status().leader.is_none() {
             reasons.push(Explanation::new(code::UNAVAILABLE, "no leader of the log is known"));
+        }
+        if let Some(since) = self.shared.out_of_touch() {
+            let words = "this manager does not know what a majority of the managers decides";
+            reasons.push(
+                Explanation::new(code::UNAVAILABLE, words).fact("since", format!("{} s", since.as_secs())),
+            );
         }
         if let Err(unusable) = self.shared.publisher.current().check(self.shared.truth.now()) {
             reasons.push(unusable.explain());
@@ -346,6 +355,16 @@ impl House {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+}
+
+/// Asks, again and again, how far the log is committed.
+async fn keep_in_touch(shared: &Shared) {
+    loop {
+        if shared.truth.catch_up().await {
+            shared.touched();
+        }
+        tokio::time::sleep(TOUCH_EVERY).await;
     }
 }
 

@@ -10,7 +10,8 @@ use certus_ca::{Command, ManagerRecord};
 use certus_pki::{Directive, SpiffeId, UnixTime};
 use tracing::{info, warn};
 
-use crate::replica::{Member, MemberId};
+use crate::fleet::Connected;
+use crate::replica::{Member, MemberId, MemberStatus};
 use crate::shared::Shared;
 use crate::truth::Unanswered;
 
@@ -20,6 +21,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long leaves of a manager that left in peace are still accepted, so that nodes renew before.
 const STRIKE_AFTER_SECS: i64 = 60;
+/// How long a member that is removed is still sent the log, to hear of it.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
+/// That an entry is committed is known with the next heartbeat or the one after.
+const COMMIT_KNOWN_WITHIN: Duration = Duration::from_millis(700);
 /// Nodes told to renew in one turn; the next turn tells the next.
 const DIRECTED_AT_ONCE: usize = 200;
 /// A node that was told and has not renewed is told again after this.
@@ -32,11 +37,13 @@ pub(crate) struct Members<'s> {
     failed: BTreeMap<MemberId, Instant>,
     /// Nodes that were told to renew, and when.
     directed: BTreeMap<SpiffeId, Instant>,
+    /// Members on their way out: since when, and how far the log was then.
+    leaving: BTreeMap<MemberId, (Instant, u64)>,
 }
 
 impl<'s> Members<'s> {
     pub(crate) fn new(shared: &'s Shared) -> Members<'s> {
-        Members { shared, failed: BTreeMap::new(), directed: BTreeMap::new() }
+        Members { shared, failed: BTreeMap::new(), directed: BTreeMap::new(), leaving: BTreeMap::new() }
     }
 
     /// Compares and mends, for ever.
@@ -50,6 +57,7 @@ impl<'s> Members<'s> {
             if !self.shared.truth.replica.status().leading {
                 self.failed.clear();
                 self.directed.clear();
+                self.leaving.clear();
                 continue;
             }
             if let Err(failed) = self.turn().await {
@@ -79,6 +87,9 @@ impl<'s> Members<'s> {
         for member in replica.members() {
             let known = present.iter().any(|manager| manager.member == member.id);
             if !known && !self.failed.contains_key(&member.id) {
+                if !self.has_heard(&member) {
+                    continue;
+                }
                 let done = replica.remove(member.id).await;
                 self.done(member.id, "out of the membership", done.map_err(|error| error.to_string()));
                 return;
@@ -101,6 +112,16 @@ impl<'s> Members<'s> {
             self.done(id, what, done.map_err(|error| error.to_string()));
             return;
         }
+    }
+
+    /// Whether a member has heard of its end, so that it does not go on for want of news; or whether it
+    /// was given the time.
+    fn has_heard(&mut self, member: &MemberStatus) -> bool {
+        let last = self.shared.truth.replica.status().last_log.unwrap_or_default();
+        let (since, index) = *self.leaving.entry(member.id).or_insert((Instant::now(), last));
+        let told = member.matched.is_some_and(|matched| matched >= index);
+        let itself = member.leader;
+        itself || since.elapsed() > HEARD_WITHIN || told && since.elapsed() > COMMIT_KNOWN_WITHIN
     }
 
     fn done(&mut self, member: MemberId, what: &str, done: Result<(), String>) {
@@ -126,8 +147,12 @@ impl<'s> Members<'s> {
                 certus_ca::newest_of_issuer(view, &record.key_hash, now, None, DIRECTED_AT_ONCE)
             })?;
             left |= !page.items.is_empty() || page.next.is_some();
+            if page.items.is_empty() {
+                continue;
+            }
+            let connected = self.shared.connected_everywhere().await;
             for node in page.items {
-                self.direct(node).await?;
+                self.direct(node, &connected).await?;
             }
         }
         if !left || now.secs_since(removed_at) >= STRIKE_AFTER_SECS {
@@ -136,18 +161,18 @@ impl<'s> Members<'s> {
         Ok(())
     }
 
-    async fn direct(&mut self, node: SpiffeId) -> Result<(), Unanswered> {
+    async fn direct(&mut self, node: SpiffeId, connected: &Connected) -> Result<(), Unanswered> {
         if self.directed.get(&node).is_some_and(|since| since.elapsed() < DIRECT_AGAIN) {
             return Ok(());
         }
         // One that is away asks for itself when it comes back: its certificate is due or refused.
-        if self.shared.connected_everywhere().await.contains_key(&node) {
+        if connected.contains_key(&node) {
             let directive = Directive::RenewNow;
             let by = self.shared.identity.clone();
             self.shared.truth.propose(&Command::Direct { node: node.clone(), directive, by }).await?;
             info!(%node, "a node renews elsewhere: the manager that signed its certificate is gone");
+            self.directed.insert(node, Instant::now());
         }
-        self.directed.insert(node, Instant::now());
         Ok(())
     }
 

@@ -175,6 +175,7 @@ impl Presence {
     }
 
     /// Since when `node` is connected.
+    #[cfg(test)]
     pub(crate) fn connected_since(&self, node: &SpiffeId) -> Option<UnixTime> {
         self.lock().connected.get(node).map(|connected| connected.since)
     }

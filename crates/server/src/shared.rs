@@ -1,6 +1,7 @@
 //! What every call of a manager works with, and the two things it does with it: admitting and renewing.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use certus_ca::{Admission, Command, JoinAsk, RenewAsk, Reply};
 use certus_pki::cert::Certificate;
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     /// Where managers are reached, by the record.
     pub(crate) managers: watch::Sender<Vec<String>>,
     issuing: RwLock<Arc<IssuingKey>>,
+    /// When this manager last knew what a majority had committed.
+    in_touch: Mutex<Instant>,
 }
 
 impl Shared {
@@ -53,12 +56,25 @@ impl Shared {
             place,
             managers: watch::Sender::new(Vec::new()),
             issuing: RwLock::new(Arc::new(issuing)),
+            in_touch: Mutex::new(Instant::now()),
         }
     }
 
     /// The issuer that signs now.
     pub(crate) fn issuing(&self) -> Arc<IssuingKey> {
         self.issuing.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// This manager knows just now what a majority has committed.
+    pub(crate) fn touched(&self) {
+        *self.in_touch.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Since when this manager does not know what the others decide, if that is too long: it may have
+    /// been cut off, or removed. Nodes must not take it for the cluster's voice.
+    pub(crate) fn out_of_touch(&self) -> Option<Duration> {
+        let since = self.in_touch.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        (since > OUT_OF_TOUCH).then_some(since)
     }
 
     /// Signs with another issuer from now on.
@@ -117,6 +133,9 @@ impl Shared {
         Ok(vec![leaf, issuer.der])
     }
 }
+
+/// Several elections; and less than the silence after which a node takes its stream for dead.
+const OUT_OF_TOUCH: Duration = Duration::from_secs(15);
 
 /// No certificate was issued.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use certus_ca::{Deltas, RenewAsk};
 use certus_pki::defaults::HEARTBEAT;
-use certus_pki::{Change, Epoch, SpiffeId};
+use certus_pki::{Change, Epoch, Explanation, SpiffeId, code};
 use certus_wire::v1;
 use certus_wire::v1::watch_update::Kind;
 use tokio::sync::{mpsc, watch};
@@ -58,6 +58,9 @@ impl v1::node_server::Node for Node {
         request: Request<Streaming<v1::WatchReport>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let node = caller_of(&request)?;
+        if let Some(since) = self.shared.out_of_touch() {
+            return Err(refuse(&cut_off(since)));
+        }
         let mut reports = request.into_inner();
         let first = tokio::time::timeout(FIRST_REPORT, reports.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no first report"))??;
@@ -128,6 +131,10 @@ impl Watcher<'_> {
                     None => return "the node ended it",
                 },
                 _ = heartbeat.tick() => {
+                    if let Some(since) = self.shared.out_of_touch() {
+                        let _ = self.updates.try_send(Err(refuse(&cut_off(since))));
+                        return "this manager is out of touch";
+                    }
                     let alive = Kind::Heartbeat(certus_wire::epoch_to_wire(sent));
                     if self.send(alive).await.is_err() {
                         return "the node is gone";
@@ -179,6 +186,13 @@ impl Watcher<'_> {
 enum Ended {
     Gone,
     Unanswered(Unanswered),
+}
+
+/// Why a manager that may be cut off, or removed without having heard of it, sends nobody news.
+fn cut_off(since: Duration) -> Explanation {
+    Explanation::new(code::UNAVAILABLE, "this manager does not know what the other managers decide")
+        .fact("since", format!("{} s", since.as_secs()))
+        .hint("ask another manager")
 }
 
 /// Whether `node` is told of `change`: of trust everybody is, of an order only who it is for.
