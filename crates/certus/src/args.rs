@@ -13,6 +13,7 @@ mod dev;
 mod files;
 mod init;
 mod key;
+mod manager;
 mod node;
 mod token;
 
@@ -33,6 +34,7 @@ pub(crate) use dev::Dev;
 pub(crate) use files::Signs;
 pub(crate) use init::Configure;
 pub(crate) use key::{ChangePassphrase, KeyInspect, KeyNew, KeyVerb};
+pub(crate) use manager::{ManagerVerb, Remove};
 pub(crate) use node::{NodeRole, NodeVerb, Seen, Shadow, Start};
 pub(crate) use token::{Create, TokenRole, TokenVerb};
 
@@ -61,6 +63,7 @@ Same as:
   certus worker start     certus node start --role worker
   certus manager start    certus node start --role manager
   certus agent start      certus node start --role agent
+  certus node promote     certus manager promote
   certus tls init         certus ca init --preset fleet
   certus cert ca          certus ca init --preset mesh
   certus cert agent       certus cert issue --role agent
@@ -121,6 +124,13 @@ pub(crate) enum Noun {
     /// A running identity: start it, list them
     #[command(subcommand, arg_required_else_help = true)]
     Node(NodeVerb),
+    /// The managers of a cluster: list, promote, remove, leave; and `manager start`
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "certus manager start is the same as certus node start --role manager."
+    )]
+    Manager(ManagerVerb),
     /// What admits a node
     #[command(subcommand, arg_required_else_help = true)]
     Token(TokenVerb),

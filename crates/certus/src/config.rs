@@ -144,7 +144,7 @@ impl Reader<'_> {
         let mut base = Base { node, raw: raw.tls.as_ref(), layer: Layer::default() };
         let mut managers = Vec::new();
         for manager in raw.manager.iter().chain(&raw.managers) {
-            managers.push(self.address("manager", manager)?);
+            managers.extend(self.addresses("manager", manager)?);
         }
         if let Some(tls) = &raw.tls {
             base.layer = self.layer(tls)?;

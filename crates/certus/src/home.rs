@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use certus_node::{Fresh, IdentityDir, Stored};
-use certus_pki::{ClusterName, Explain, Explanation, NodeId, Sha256, code};
+use certus_pki::{ClusterName, Explain, Explanation, NodeId, Sha256, UnixTime, code};
 use serde::{Deserialize, Serialize};
 
 /// A user's own directory.
@@ -26,6 +26,12 @@ pub(crate) struct Known {
     pub(crate) managers: Vec<String>,
     /// SHA-256 of its root's key: what tokens pin.
     pub(crate) root: String,
+    /// What the managers said of their addresses; tried before `managers`, which stay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) learned: Vec<String>,
+    /// When they said so, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) learned_at: Option<i64>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -109,6 +115,17 @@ impl Home {
         self.write(&all).map_err(|error| self.cannot("write", &error))
     }
 
+    /// Keeps what a cluster's managers said of their addresses; nothing where the cluster is not known.
+    pub(crate) fn learn(
+        &self,
+        cluster: &ClusterName,
+        learned: Vec<String>,
+        at: UnixTime,
+    ) -> Result<(), Explanation> {
+        let Some(known) = self.known(cluster)? else { return Ok(()) };
+        self.remember(Known { learned, learned_at: Some(at.secs()), ..known })
+    }
+
     /// What is known of a cluster.
     pub(crate) fn known(&self, cluster: &ClusterName) -> Result<Option<Known>, Explanation> {
         Ok(self.clusters()?.clusters.into_iter().find(|known| known.name == cluster.as_str()))
@@ -147,7 +164,13 @@ impl Home {
 impl Known {
     /// A cluster with the manager that was founded just now.
     pub(crate) fn new(name: &ClusterName, manager: String, root: Sha256) -> Known {
-        Known { name: name.to_string(), managers: vec![manager], root: root.to_string() }
+        Known {
+            name: name.to_string(),
+            managers: vec![manager],
+            root: root.to_string(),
+            learned: Vec::new(),
+            learned_at: None,
+        }
     }
 }
 
@@ -208,6 +231,17 @@ mod tests {
             home.remember(Known::new(&prod, manager.into(), Sha256::of(b"root"))).unwrap();
         }
         assert_eq!(home.known(&prod).unwrap().unwrap().managers, ["b:2"]);
+        assert_eq!(home.clusters().unwrap().clusters.len(), 1);
+        // What was learned stands beside it; an older version's file has none.
+        assert!(!std::fs::read_to_string(home.clusters_file()).unwrap().contains("learned"));
+        let at = UnixTime::from_secs(7);
+        home.learn(&prod, vec!["c:3".into()], at).unwrap();
+        let known = home.known(&prod).unwrap().unwrap();
+        assert_eq!(
+            (known.managers, known.learned, known.learned_at),
+            (vec!["b:2".into()], vec!["c:3".into()], Some(7))
+        );
+        home.learn(&"lab".parse().unwrap(), vec!["x:1".into()], at).unwrap();
         assert_eq!(home.clusters().unwrap().clusters.len(), 1);
         assert_eq!(home.require_identity().err().unwrap().code, code::NO_IDENTITY_HERE);
     }

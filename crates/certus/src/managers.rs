@@ -3,14 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use certus_node::api::is_dialable;
 use certus_node::{Api, ApiError, Fresh, Stored, system_clock};
-use certus_pki::{Bundle, Certificate, Csr, Explain, Explanation, Reason, TokenId, code, defaults, renewal};
+use certus_pki::{
+    Bundle, Certificate, ClusterName, Csr, Explain, Explanation, Lifetime, Reason, Serial, SpiffeId, TokenId,
+    UnixTime, code, defaults, renewal,
+};
 use certus_wire::v1;
 
 use crate::home::Home;
 
 /// A call may take this much longer than it was asked to wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Managers come and go in days; their addresses are asked for after a command when they are older.
+const LEARNED_FOR: Lifetime = Lifetime::from_minutes(10);
+
+/// The command has said all it had to say, and its user waits for the prompt.
+const LEARN_WITHIN: Duration = Duration::from_millis(500);
 
 /// As many rows as one answer holds.
 pub(crate) const PAGE: u32 = 500;
@@ -19,6 +29,9 @@ pub(crate) const PAGE: u32 = 500;
 #[derive(Clone)]
 pub(crate) struct Managers {
     api: Api,
+    cluster: ClusterName,
+    /// When this user last heard where the managers are.
+    learned_at: Option<UnixTime>,
 }
 
 type Answer<T> = Result<T, Explanation>;
@@ -43,17 +56,62 @@ impl Managers {
     }
 
     fn under(home: &Home, asked: &[String], stored: Stored) -> Answer<Managers> {
-        let known = home.known(&stored.identity.cluster)?.map_or_else(Vec::new, |known| known.managers);
-        let managers = if asked.is_empty() { known } else { asked.to_vec() };
+        let cluster = stored.identity.cluster;
+        let known = home.known(&cluster)?;
+        let learned_at = known.as_ref().and_then(|known| known.learned_at).map(UnixTime::from_secs);
+        // Who names managers means these and no others.
+        let (managers, learned) = match known {
+            Some(known) if asked.is_empty() => (known.managers, known.learned),
+            _ => (asked.to_vec(), Vec::new()),
+        };
         if managers.is_empty() {
-            let message = format!("no manager of {} is known here", stored.identity.cluster);
+            let message = format!("no manager of {cluster} is known here");
             return Err(Explanation::new(code::USAGE, message).hint("--manager HOST:PORT, or CERTUS_MANAGER"));
         }
         let identity =
             certus_tls::Identity::new(&stored.key, stored.chain).map_err(|error| error.explain())?;
         let snapshot = certus_tls::Snapshot::new(Some(Arc::new(identity)), Arc::new(stored.bundle));
         let publisher = certus_tls::Publisher::new(snapshot, system_clock());
-        Ok(Managers { api: Api::new(managers, publisher.credentials()) })
+        let api = Api::new(managers, publisher.credentials());
+        api.learn(&learned);
+        Ok(Managers { api, cluster, learned_at })
+    }
+
+    /// Asks where the managers are and keeps it, where that was asked long ago or an address failed. For
+    /// the end of a command: what goes wrong is nobody's concern.
+    pub(crate) async fn remember(&self, home: &Home) {
+        let now = system_clock()();
+        let recent = |at: UnixTime| (0..LEARNED_FOR.secs().into()).contains(&now.secs_since(at));
+        let fresh = self.learned_at.is_some_and(recent) && !self.api.has_failed();
+        // Where no call was answered there is nobody to ask.
+        let Some(working) = self.api.working().filter(|_| !fresh) else { return };
+        let Ok(Ok(managers)) = tokio::time::timeout(LEARN_WITHIN, self.list()).await else { return };
+        let addresses = managers.into_iter().map(|manager| manager.address);
+        let mut addresses: Vec<String> = addresses.filter(|address| is_dialable(address)).collect();
+        // The one that works is asked first by the next command too.
+        addresses.sort_by_key(|address| *address != working);
+        if addresses.is_empty() {
+            return;
+        }
+        if let Err(why) = home.learn(&self.cluster, addresses, now) {
+            tracing::debug!(%why, "the managers' addresses could not be kept");
+        }
+    }
+
+    /// The managers of the cluster.
+    pub(crate) async fn list(&self) -> Answer<Vec<v1::Manager>> {
+        let ask = v1::ListManagersRequest {};
+        Ok(told(self.api.cluster(async |mut c| c.list_managers(ask).await).await)?.managers)
+    }
+
+    pub(crate) async fn promote(&self, name: &str) -> Answer<v1::PromoteManagerReply> {
+        let ask = v1::PromoteManagerRequest { name: name.to_owned() };
+        told(self.api.cluster(async |mut c| c.promote_manager(ask).await).await)
+    }
+
+    pub(crate) async fn remove(&self, name: &str, compromised: bool) -> Answer<v1::RemoveManagerReply> {
+        let ask = v1::RemoveManagerRequest { name: name.to_owned(), compromised };
+        told(self.api.cluster(async |mut c| c.remove_manager(ask).await).await)
     }
 
     /// A new certificate over a fresh key, and what is trusted by now.
@@ -100,7 +158,10 @@ impl Managers {
 
     pub(crate) async fn revoke_token(&self, id: TokenId) -> Answer<()> {
         let ask = v1::RevokeTokenRequest { id: id.as_bytes().to_vec() };
-        told(self.api.cluster(async |mut c| c.revoke_token(ask).await).await).map(drop)
+        match self.api.cluster(async |mut c| c.revoke_token(ask).await).await {
+            Err(error) if error.may_be_done() => Ok(()),
+            answer => told(answer).map(drop),
+        }
     }
 
     /// Every node, page by page.
@@ -131,7 +192,44 @@ impl Managers {
 
     pub(crate) async fn revoke(&self, name: &str, reason: Reason) -> Answer<v1::RevokeReply> {
         let ask = v1::RevokeRequest { name: name.to_owned(), reason: reason.number().into() };
-        told(self.api.cluster(async |mut c| c.revoke(ask).await).await)
+        match self.api.cluster(async |mut c| c.revoke(ask).await).await {
+            Err(error) if error.may_be_done() => self.revoked(name).await,
+            answer => told(answer),
+        }
+    }
+
+    /// What was done by a revocation whose answer was lost. Whoever enforces the newest revision enforces
+    /// it too.
+    async fn revoked(&self, name: &str) -> Answer<v1::RevokeReply> {
+        let found = self.cert(name).await?;
+        let epoch = self.status().await?.epoch;
+        let serial = name.parse::<Serial>().ok();
+        let is_serial = |cert: &v1::Cert| {
+            let id = cert.id.as_ref().and_then(|id| Serial::from_be_bytes(&id.serial));
+            id.is_some() && id == serial
+        };
+        let Some(cert) = found.into_iter().next() else {
+            return Ok(v1::RevokeReply { epoch, node: None, certs: Vec::new() });
+        };
+        if is_serial(&cert) {
+            return Ok(v1::RevokeReply { epoch, node: None, certs: cert.id.into_iter().collect() });
+        }
+        let (mut certs, mut after) = (Vec::new(), Vec::new());
+        loop {
+            let node = Some(
+                cert.node
+                    .parse::<SpiffeId>()
+                    .map_or(cert.node.clone(), |node| format!("{}/{}", node.role, node.id)),
+            );
+            let ask = v1::ListCertsRequest { after, limit: PAGE, node, expiring_before: None, all: true };
+            let page = self.certs(ask).await?;
+            let revoked = page.certs.into_iter().filter(|cert| cert.revoked_at.is_some());
+            certs.extend(revoked.filter_map(|cert| cert.id));
+            after = page.next;
+            if after.is_empty() {
+                return Ok(v1::RevokeReply { epoch, node: Some(cert.node), certs });
+            }
+        }
     }
 
     /// How far the connected nodes are with `epoch`, at the latest after `wait`.
@@ -159,20 +257,4 @@ fn told<T>(answer: Result<T, ApiError>) -> Answer<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dev::stage::Stage;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn this_users_certificate_is_renewed_in_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let stage = Stage::found(dir.path()).await.unwrap();
-        let before = stage.home.require_identity().unwrap();
-        assert!(!due(&before.leaf));
-        let after = stage.managers.renew(&stage.home).await.unwrap();
-        assert_eq!(after.identity, before.identity);
-        assert_ne!(after.leaf.key_hash(), before.leaf.key_hash());
-        Managers::of(&stage.home, &[]).await.unwrap().status().await.unwrap();
-        stage.strike().await;
-    }
-}
+mod tests;

@@ -7,5 +7,6 @@ pub mod authority;
 pub mod chance;
 pub mod cluster;
 pub mod disk;
+pub mod proxy;
 pub mod registry;
 pub mod sim;

@@ -7,6 +7,7 @@ pub(super) const ALIASES: &[(&[&str], &[&str])] = &[
     (&["worker", "start"], &["node", "start", "--role", "worker"]),
     (&["manager", "start"], &["node", "start", "--role", "manager"]),
     (&["agent", "start"], &["node", "start", "--role", "agent"]),
+    (&["node", "promote"], &["manager", "promote"]),
     (&["tls", "init"], &["ca", "init", "--preset", "fleet"]),
     (&["cert", "ca"], &["ca", "init", "--preset", "mesh"]),
     (&["cert", "agent"], &["cert", "issue", "--role", "agent"]),
@@ -19,7 +20,6 @@ pub(super) const ALIASES: &[(&[&str], &[&str])] = &[
     (&["cert", "needs-renewal"], &["cert", "check", "--due"]),
     (&["tls", "--help"], &["ca", "init", "--help"]),
     (&["worker", "--help"], &["node", "start", "--help"]),
-    (&["manager", "--help"], &["node", "start", "--help"]),
     (&["agent", "--help"], &["node", "start", "--help"]),
 ];
 

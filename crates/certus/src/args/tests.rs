@@ -37,6 +37,7 @@ fn aliases_expand_exactly() {
     for (line, expected) in [
         ("certus worker start --id a", "certus node start --role worker --id a"),
         ("certus manager start", "certus node start --role manager"),
+        ("certus node promote m2", "certus manager promote m2"),
         ("certus agent start --data-dir a", "certus node start --role agent --data-dir a"),
         ("certus --json --home worker worker start", "certus --json --home worker node start --role worker"),
         ("certus --log=json manager start", "certus --log=json node start --role manager"),

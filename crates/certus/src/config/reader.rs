@@ -90,6 +90,16 @@ impl Reader<'_> {
         Err(if value.substituted { told } else { told.fact("came", shown(&value.text)) })
     }
 
+    /// One address, or several with commas between, as `--manager` has them.
+    pub(super) fn addresses(&self, key: &str, raw: &Text) -> Result<Vec<String>, Explanation> {
+        let value = self.value(raw)?;
+        let several: Vec<String> = value.text.split(',').map(|one| one.trim().to_owned()).collect();
+        match several.iter().all(|one| is_address(one)) {
+            true => Ok(several),
+            false => self.address(key, raw).map(|one| vec![one]),
+        }
+    }
+
     pub(super) fn path_of(&self, raw: &Text) -> Result<PathBuf, Explanation> {
         let value = self.value(raw)?.text;
         if value.is_empty() { Err(self.wrong(raw, "an empty path")) } else { Ok(value.into()) }

@@ -81,6 +81,10 @@ fn what_is_written_is_read() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.id.unwrap().as_str(), "web-1");
     assert_eq!(config.managers, ["10.0.0.7:7443", "[::1]:7443"]);
+    for text in ["manager: a:1,b:2", "managers: ['a:1, b:2']", "managers: ['a:1', 'b:2']"] {
+        assert_eq!(parse(text).unwrap().managers, ["a:1", "b:2"], "{text}");
+    }
+    assert_eq!(refused("manager: a:1,b").code, code::CONFIGURATION);
     let [listener] = &config.listeners[..] else { panic!() };
     assert_eq!(
         (listener.address.as_str(), listener.allow.to_string().matches(" or ").count()),

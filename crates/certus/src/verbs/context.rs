@@ -1,5 +1,7 @@
 //! What every verb is given: the terminal, this user's home, and a way to the managers.
 
+use std::sync::OnceLock;
+
 use certus_pki::{Explanation, code};
 
 use crate::args::{Global, Signs};
@@ -15,6 +17,8 @@ pub(crate) struct Context {
     pub(crate) home: Home,
     /// What every command takes.
     pub(crate) global: Global,
+    /// The managers that were called.
+    called: OnceLock<Managers>,
 }
 
 impl Context {
@@ -27,7 +31,7 @@ impl Context {
                     .fact("expected", "HOST:PORT, as 10.0.0.7:7443"));
             }
         }
-        Ok(Context { terminal, home, global })
+        Ok(Context { terminal, home, global, called: OnceLock::new() })
     }
 
     /// Whether a CA in files is meant: one is named, and no manager is.
@@ -37,6 +41,16 @@ impl Context {
 
     /// The managers, to be dialed with this user's identity.
     pub(crate) async fn managers(&self) -> Result<Managers, Explanation> {
-        Managers::of(&self.home, &self.global.manager).await
+        let managers = Managers::of(&self.home, &self.global.manager).await?;
+        let _ = self.called.set(managers.clone());
+        Ok(managers)
+    }
+
+    /// After a command that has said all it had to say: looks whether its cluster's managers are still
+    /// where they were, so that a later command finds one when those of today are gone.
+    pub(crate) async fn remember_managers(&self) {
+        if let Some(managers) = self.called.get() {
+            managers.remember(&self.home).await;
+        }
     }
 }

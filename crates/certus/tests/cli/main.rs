@@ -3,6 +3,7 @@
 
 mod agent;
 mod dev;
+mod failover;
 mod harness;
 mod init;
 mod interop;

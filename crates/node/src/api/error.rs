@@ -110,7 +110,8 @@ impl ApiError {
     /// Whether a manager says that it was revoked before, and an earlier attempt of the same call, whose
     /// answer was lost, may have done it.
     pub fn may_be_done(&self) -> bool {
-        matches!(self, ApiError::RefusedAgain(explanation) if explanation.code == code::ALREADY_REVOKED)
+        let codes = [code::ALREADY_REVOKED, code::TOKEN_REVOKED];
+        matches!(self, ApiError::RefusedAgain(explanation) if codes.contains(&explanation.code))
     }
 
     /// An answer that does not hold what it should.

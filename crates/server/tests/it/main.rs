@@ -1,6 +1,7 @@
 //! A real manager on loopback, called by real nodes, and by those who should not call.
 
 mod calls;
+mod failover;
 mod join;
 mod life;
 mod revoke;
