@@ -34,7 +34,7 @@ pub(crate) use dev::Dev;
 pub(crate) use files::Signs;
 pub(crate) use init::Configure;
 pub(crate) use key::{ChangePassphrase, KeyInspect, KeyNew, KeyVerb};
-pub(crate) use manager::{ManagerVerb, Remove};
+pub(crate) use manager::{Join, ManagerVerb, Remove};
 pub(crate) use node::{NodeRole, NodeVerb, Seen, Shadow, Start};
 pub(crate) use token::{Create, TokenRole, TokenVerb};
 
@@ -124,7 +124,7 @@ pub(crate) enum Noun {
     /// A running identity: start it, list them
     #[command(subcommand, arg_required_else_help = true)]
     Node(NodeVerb),
-    /// The managers of a cluster: list, promote, remove, leave; and `manager start`
+    /// The managers of a cluster: join, list, promote, remove, leave; and `manager start`
     #[command(
         subcommand,
         arg_required_else_help = true,

@@ -27,11 +27,13 @@ mod csr_info;
 mod csr_new;
 mod file_info;
 mod init;
+mod joining_token;
 mod key_change_passphrase;
 mod key_inspect;
 mod key_new;
 mod ledger_list;
 mod ledger_revoke;
+mod manager_join;
 mod manager_leave;
 mod manager_list;
 mod manager_promote;
@@ -82,6 +84,7 @@ async fn carry_out(context: &Context, noun: Noun) -> Result<Exit, Explanation> {
         Noun::Node(NodeVerb::Failures(seen)) => node_seen::failures(context, seen).await,
         Noun::Node(NodeVerb::Connections(seen)) => node_seen::connections(context, seen).await,
         Noun::Node(NodeVerb::Shadow(shadow)) => node_seen::shadow(context, shadow).await,
+        Noun::Manager(ManagerVerb::Join(join)) => manager_join::run(context, join).await,
         Noun::Manager(ManagerVerb::List) => manager_list::run(context).await,
         Noun::Manager(ManagerVerb::Promote { id }) => manager_promote::run(context, &id).await,
         Noun::Manager(ManagerVerb::Remove(remove)) => manager_remove::run(context, remove).await,

@@ -21,6 +21,7 @@ use certus_wire::v1;
 use crate::enlist::{EnlistError, Receiver};
 use crate::found::{FoundError, discard, refuse_founded};
 use crate::keys::{IssuingKey, KeysError, ManagerDir};
+use crate::manager::dialable;
 
 /// How a manager joins.
 #[derive(Clone)]
@@ -54,7 +55,7 @@ impl JoinOptions {
             managers,
             token: None,
             id,
-            advertise: listen.to_string(),
+            advertise: dialable(listen),
             listen,
             voter: true,
             key_type: KeyType::P256,

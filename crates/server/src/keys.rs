@@ -122,6 +122,16 @@ impl ManagerDir {
         Ok(())
     }
 
+    /// Removes the whole directory, the keys first.
+    pub(crate) fn forget(&self) -> std::io::Result<()> {
+        for entry in fs::read_dir(&self.path)?.filter_map(Result::ok) {
+            if entry.file_type()?.is_file() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        fs::remove_dir_all(&self.path)
+    }
+
     /// Keeps the address that the API listens on.
     pub(crate) fn write_listen(&self, address: SocketAddr) -> Result<(), KeysError> {
         self.put(LISTEN, format!("{address}\n").as_bytes())

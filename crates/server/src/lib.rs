@@ -15,6 +15,7 @@ mod peers;
 pub mod api;
 mod house;
 mod keys;
+mod leave;
 mod metrics;
 mod operator;
 mod presence;

@@ -15,6 +15,7 @@ use certus_tls::{
     ServerOptions, Snapshot,
 };
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
@@ -65,6 +66,9 @@ pub struct Manager {
     address: SocketAddr,
     pin: Sha256,
     tasks: TaskTracker,
+    left: watch::Receiver<bool>,
+    files: IdentityDir,
+    place: ManagerDir,
     /// Held until the manager stops: one process a directory.
     _dir: NodeDir,
 }
@@ -115,13 +119,15 @@ impl Manager {
             usable.map_err(StartError::Unusable)?;
         }
         let tasks = TaskTracker::new();
-        serve_admin(&dir, &house, &tasks).await?;
+        let (leaving, left) = watch::channel(false);
+        serve_admin(&dir, &house, &tasks, leaving).await?;
+        let files = house.files.clone();
         tasks.spawn(serve_api(listener, shared.clone(), metrics));
         catch_up(&shared).await?;
         house.keep(&tasks, advertise);
         tasks.close();
         info!(%address, manager = %shared.identity, pin = %opened.pin, "manager serves");
-        Ok(Manager { shared, address, pin: opened.pin, tasks, _dir: dir })
+        Ok(Manager { shared, address, pin: opened.pin, tasks, left, files, place, _dir: dir })
     }
 
     /// Where the API listens.
@@ -155,6 +161,28 @@ impl Manager {
         Explanation::new(code::STORE, "the manager's store failed: it stops, so that nothing is lost")
             .fact("because", failure)
             .hint("free or repair the disk, then certus manager start")
+    }
+
+    /// Waits until the manager has left the cluster; for ever if it does not. Then
+    /// [`Manager::forget`] ends it.
+    pub async fn left(&self) {
+        let mut left = self.left.clone();
+        if left.wait_for(|left| *left).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Stops, and removes everything that this manager held: keys, certificate and its copy of the state.
+    ///
+    /// # Errors
+    /// What cannot be removed. Nothing of it is of use any more, and it should be removed by hand.
+    pub async fn forget(self) -> Result<(), FileError> {
+        let (place, files) = (self.place.clone(), self.files.clone());
+        // The store is about to be removed: what it says on its way down matters to nobody.
+        let _ = self.shutdown().await;
+        files.forget()?;
+        let gone = place.forget();
+        gone.map_err(|error| FileError::Io { verb: "remove", path: place.path().to_owned(), error })
     }
 
     /// Stops serving, makes the state durable, and closes it.
@@ -200,12 +228,17 @@ fn advertised(place: &ManagerDir, told: Option<&String>, listens: SocketAddr) ->
     if let Some(before) = place.advertise() {
         return Ok(before);
     }
-    // Nobody can dial an address that stands for all of a machine's.
+    Ok(dialable(listens))
+}
+
+/// Where others reach who listens at `listens`: nobody can dial an address that stands for all of a
+/// machine's, so that the machine's name stands for those.
+pub(crate) fn dialable(listens: SocketAddr) -> String {
     if listens.ip().is_unspecified() {
         let machine = rustix::system::uname();
-        return Ok(format!("{}:{}", machine.nodename().to_string_lossy(), listens.port()));
+        return format!("{}:{}", machine.nodename().to_string_lossy(), listens.port());
     }
-    Ok(listens.to_string())
+    listens.to_string()
 }
 
 /// Waits until a manager that has just joined knows the cluster. One that was there before knows it.
@@ -283,7 +316,12 @@ impl Opened {
     }
 }
 
-async fn serve_admin(dir: &NodeDir, house: &House, tasks: &TaskTracker) -> Result<(), StartError> {
+async fn serve_admin(
+    dir: &NodeDir,
+    house: &House,
+    tasks: &TaskTracker,
+    leaving: watch::Sender<bool>,
+) -> Result<(), StartError> {
     let mut registry = prometheus_client::registry::Registry::default();
     house.metrics.register(&mut registry);
     house.shared.metrics.register(&mut registry);
@@ -294,7 +332,9 @@ async fn serve_admin(dir: &NodeDir, house: &House, tasks: &TaskTracker) -> Resul
         refresh: Arc::new(move || refresh.refresh()),
     };
     let stop = house.shared.stopping.clone();
-    let router = admin::router(admin).merge(crate::operator::router(house.shared.clone()));
+    let router = admin::router(admin)
+        .merge(crate::operator::router(house.shared.clone()))
+        .merge(crate::leave::router(house.shared.clone(), leaving));
     let serving = admin::serve_unix(&dir.admin_socket(), router, stop).await;
     let serving = serving.map_err(StartError::Admin)?;
     tasks.spawn(async move {

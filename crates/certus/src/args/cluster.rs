@@ -65,6 +65,10 @@ pub(crate) struct Init {
     /// Where the manager listens, and what commands on this machine dial
     #[arg(long, value_name = "IP:PORT", default_value = defaults::API_LISTEN)]
     pub(crate) listen: SocketAddr,
+    /// Where managers, workers and operators reach this manager [default: where it listens, or the host's
+    /// name]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<String>,
     /// This manager's id [default: the host name]
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<NodeId>,

@@ -1,12 +1,16 @@
 //! `certus manager …`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use certus_pki::{KeyType, NodeId, defaults};
 use clap::{Args, Subcommand};
 
 /// What can be done with the managers of a cluster.
 #[derive(Subcommand)]
 pub(crate) enum ManagerVerb {
+    /// Join a cluster as a further manager, and run
+    Join(Join),
     /// The managers of the cluster, and which of them leads
     #[command(after_help = "Examples:
   certus manager list
@@ -37,6 +41,53 @@ Examples:
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
+}
+
+/// `certus manager join`.
+#[derive(Args)]
+#[command(
+    after_help = "It makes its own key and its own issuer, is given the cluster's keys sealed, follows the log until it
+has all of it, and then votes. It stays in the foreground; ctrl-c ends it, and
+certus manager start --data-dir m2 resumes: no token is needed again.
+
+A cluster of one manager that becomes two cannot lose either: go on to three.
+
+Examples:
+  certus token create --role manager --id m2 > m2.token
+  certus manager join --manager 10.0.0.7:7443 --token-file m2.token --data-dir m2 --listen 10.0.0.8:7443
+  certus manager join --manager 10.0.0.7:7443 --token-file - --id m3 --listen 0.0.0.0:7443 \\
+      --advertise m3.internal:7443
+  certus manager join --learner …
+      follows the log and signs, and does not vote until certus manager promote"
+)]
+pub(crate) struct Join {
+    /// A file that holds the token; `-` reads standard input. Else CERTUS_TOKEN, else a question
+    #[arg(long, value_name = "FILE|-", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The token itself; other users of this machine can read it in the list of processes
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// The manager's id: the one that the token names [default: the host name]
+    #[arg(long, visible_alias = "name", value_name = "ID")]
+    pub(crate) id: Option<NodeId>,
+    /// Where the manager keeps its data [default: $CERTUS_HOME/manager]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where the manager listens
+    #[arg(long, value_name = "IP:PORT", default_value = defaults::API_LISTEN)]
+    pub(crate) listen: SocketAddr,
+    /// Where managers, workers and operators reach it [default: where it listens, or the host's name]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<String>,
+    /// Follow the log without a vote
+    #[arg(long)]
+    pub(crate) learner: bool,
+    /// The key of its issuer: p256, p384, ed25519, rsa2048, rsa3072, rsa4096
+    #[arg(long, value_name = "TYPE", default_value = "p256")]
+    pub(crate) key_type: KeyType,
+    /// Only join; `certus manager start` runs it
+    #[arg(long)]
+    pub(crate) no_start: bool,
 }
 
 /// `certus manager remove`.

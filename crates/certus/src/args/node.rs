@@ -102,6 +102,9 @@ pub(crate) struct Start {
     /// Managers only: where to listen, instead of what was founded
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Managers only: where the others reach it, instead of what was said last
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<String>,
 }
 
 fn mtls_word(text: &str) -> Result<MtlsWord, String> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use certus_node::{Fresh, system_clock};
 use certus_pki::{ClusterName, Explain, Explanation};
-use certus_server::{FoundOptions, Founded};
+use certus_server::{FoundOptions, Founded, ManagerOptions};
 use serde::Serialize;
 
 use super::{Context, node_start};
@@ -66,7 +66,9 @@ pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanati
     context.terminal.say(
         "\nnext      certus token create --role worker      in another terminal; ctrl-c ends this manager",
     );
-    node_start::manager(data_dir, None, &mut Ending::listen()?).await
+    let mut options = ManagerOptions::new(data_dir);
+    options.advertise.clone_from(&init.advertise);
+    node_start::manager(options, &mut Ending::listen()?).await
 }
 
 /// Keeps the operator's identity and the manager's address for later commands.

@@ -2,45 +2,36 @@
 
 mod agent;
 
-use std::io::Read;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 
 use certus_node::{Node, NodeDir, NodeOptions, StartError};
-use certus_pki::{Explain, Explanation, JoinToken, Role, code};
+use certus_pki::{Explain, Explanation, Role, code};
 use certus_server::{Manager, ManagerOptions};
-use zeroize::Zeroizing;
 
 use super::Context;
+use super::joining_token::{self, Given};
 use crate::args::{NodeRole, Start};
 use crate::config::{Config, For, Told, warnings};
 use crate::daemon::{Ending, Letter};
 use crate::home;
 use crate::terminal::Exit;
 
-/// A token has 64 digits; a file may end with white space.
-const TOKEN_FILE_BYTES_MAX: u64 = 1024;
-
 pub(super) async fn run(context: &Context, start: Start) -> Result<Exit, Explanation> {
     match start.role {
         NodeRole::Manager => {
             refuse_workers_options(&start)?;
             let data_dir = start.data_dir.unwrap_or_else(|| context.home.data_dir("manager"));
-            manager(data_dir, start.listen, &mut Ending::listen()?).await
+            let mut options = ManagerOptions::new(data_dir);
+            options.listen = start.listen;
+            options.advertise = start.advertise;
+            manager(options, &mut Ending::listen()?).await
         }
         NodeRole::Worker => worker(context, &start).await,
         NodeRole::Agent => agent::run(context, &start).await,
     }
 }
 
-/// Runs the manager whose data is in `data_dir`.
-pub(super) async fn manager(
-    data_dir: PathBuf,
-    listen: Option<SocketAddr>,
-    ending: &mut Ending,
-) -> Result<Exit, Explanation> {
-    let mut options = ManagerOptions::new(data_dir);
-    options.listen = listen;
+/// Runs a manager until it is told to end, fails, or has left its cluster.
+pub(super) async fn manager(options: ManagerOptions, ending: &mut Ending) -> Result<Exit, Explanation> {
     let Some(started) = ending.unless_told(Manager::start(options)).await else { return Ok(Exit::Done) };
     let manager = started.map_err(|error| error.explain())?;
     let failure = tokio::select! {
@@ -49,6 +40,10 @@ pub(super) async fn manager(
             None
         }
         failure = manager.failed() => Some(failure),
+        () = manager.left() => {
+            tracing::info!("the manager has left the cluster: its keys are removed");
+            return manager.forget().await.map(|()| Exit::Done).map_err(|error| error.explain());
+        }
     };
     let closed = manager.shutdown().await;
     match (failure, closed) {
@@ -116,8 +111,11 @@ async fn reload(node: &Node, config: Result<Config, Explanation>) {
 
 /// Flags before environment before configuration before defaults.
 fn worker_options(context: &Context, start: &Start) -> Result<NodeOptions, Explanation> {
-    if start.listen.is_some() {
-        return Err(only_for("--listen", "manager", "a worker's listeners stand in --config"));
+    for (option, given) in [("--listen", start.listen.is_some()), ("--advertise", start.advertise.is_some())]
+    {
+        if given {
+            return Err(only_for(option, "manager", "a worker's listeners stand in --config"));
+        }
     }
     let config = read(start, For::Worker)?;
     let data_dir = start.data_dir.clone().or(config.data_dir);
@@ -130,7 +128,12 @@ fn worker_options(context: &Context, start: &Start) -> Result<NodeOptions, Expla
     let has_identity = id.as_ref().map_or(!enrolled.is_empty(), |id| enrolled.contains(id));
     let token_file = start.token_file.clone().or(config.token_file);
     let mut options = NodeOptions::new(data_dir, Role::Worker);
-    options.token = token(context, start, token_file.as_deref(), has_identity)?;
+    let given = Given {
+        token: start.token.as_ref(),
+        asked: start.token_file.as_deref(),
+        file: token_file.as_deref(),
+    };
+    options.token = joining_token::read(context, &given, has_identity)?;
     options.managers =
         if context.global.manager.is_empty() { config.managers } else { context.global.manager.clone() };
     options.id = id;
@@ -149,64 +152,6 @@ fn read(start: &Start, node: For) -> Result<Config, Explanation> {
         tracing::warn!("{warning}");
     }
     Ok(config)
-}
-
-/// The token, from the first place that has one; asked for only where it is needed.
-fn token(
-    context: &Context,
-    start: &Start,
-    file: Option<&Path>,
-    has_identity: bool,
-) -> Result<Option<JoinToken>, Explanation> {
-    let text = if let Some(token) = &start.token {
-        context.terminal.note(
-            "other users of this machine can read a token in the list of processes; --token-file - keeps it out",
-        );
-        Zeroizing::new(token.clone())
-    } else if start.token_file.is_none()
-        && let Some(token) = std::env::var("CERTUS_TOKEN").ok().filter(|token| !token.is_empty())
-    {
-        Zeroizing::new(token)
-    } else if let Some(file) = file {
-        // The configuration may go on naming a file that is long gone.
-        if has_identity && start.token_file.is_none() && !file.exists() {
-            return Ok(None);
-        }
-        read_token(file)?
-    } else if !has_identity && context.terminal.can_ask() {
-        ask()?
-    } else {
-        return Ok(None);
-    };
-    let parsed = text.parse().map_err(|error: certus_pki::token::NotAToken| {
-        Explanation::new(code::NOT_A_TOKEN, error.to_string()).hint("certus token create --role worker")
-    });
-    parsed.map(Some)
-}
-
-fn read_token(file: &Path) -> Result<Zeroizing<String>, Explanation> {
-    let cannot = |error: std::io::Error| {
-        Explanation::new(code::FILE, format!("cannot read the token from {}", file.display()))
-            .fact("the system says", error)
-    };
-    let mut text = Zeroizing::new(String::with_capacity(TOKEN_FILE_BYTES_MAX as usize + 1));
-    if file == Path::new("-") {
-        std::io::stdin().take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).map_err(cannot)?;
-    } else {
-        let opened = std::fs::File::open(file).map_err(cannot)?;
-        opened.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).map_err(cannot)?;
-    }
-    Ok(text)
-}
-
-fn ask() -> Result<Zeroizing<String>, Explanation> {
-    let question = inquire::Password::new("token:")
-        .without_confirmation()
-        .with_display_mode(inquire::PasswordDisplayMode::Hidden);
-    question.prompt().map(Zeroizing::new).map_err(|error| {
-        Explanation::new(code::NOT_ENROLLED, format!("no token was given: {error}"))
-            .hint("--token-file FILE, or CERTUS_TOKEN")
-    })
 }
 
 fn refuse_workers_options(start: &Start) -> Result<(), Explanation> {

@@ -156,6 +156,16 @@ impl IdentityDir {
         atomic::write_if_changed(&self.path.join(MANAGERS), text.as_bytes())
     }
 
+    /// Removes the identity, key and all: for who is not of the cluster any more, by its own wish.
+    pub fn forget(&self) -> Result<(), FileError> {
+        match std::fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(FileError::io("remove", &self.path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Forgets a pending key: its asking was refused for good.
     pub fn forget_pending_key(&self) -> Result<(), FileError> {
         atomic::remove(&self.path.join(PENDING_KEY))
