@@ -40,7 +40,9 @@ pub(crate) enum TokenRole {
   certus token create --role worker --uses 50 --ttl 2h
       for a roll-out
   certus token create --role worker --id web-1 --replace
-      lets a re-installed web-1 in again, with a new key")]
+      lets a re-installed web-1 in again, with a new key
+  certus token create --role manager --id m2 > m2.token
+      for certus manager join")]
 pub(crate) struct Create {
     /// What it admits
     #[arg(long)]

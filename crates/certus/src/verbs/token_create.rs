@@ -24,7 +24,13 @@ struct Report<'a> {
 pub(super) async fn run(context: &Context, create: Create) -> Result<Exit, Explanation> {
     let role = match create.role {
         TokenRole::Worker => "worker",
-        TokenRole::Manager => return Err(not_yet("manager", "a cluster has one manager so far")),
+        // A place among the managers is worth everything: it is given to one, by name.
+        TokenRole::Manager if create.id.is_none() => {
+            return Err(Explanation::new(code::USAGE, "a token for a manager names the one it admits")
+                .halves("--id ID", "none")
+                .hint("certus token create --role manager --id m2"));
+        }
+        TokenRole::Manager => "manager",
         TokenRole::Client => {
             return Err(not_yet("client", "the one operator is made by certus cluster init"));
         }
@@ -68,5 +74,5 @@ pub(super) async fn run(context: &Context, create: Create) -> Result<Exit, Expla
 
 fn not_yet(role: &str, why: &str) -> Explanation {
     Explanation::new(code::USAGE, format!("tokens for a {role} do not exist yet: {why}"))
-        .halves("--role worker", format!("--role {role}"))
+        .halves("--role worker or manager", format!("--role {role}"))
 }

@@ -40,9 +40,10 @@ fn the_command_was_wrong() {
         &["token", "create", "--role", "manager"],
         2,
         "",
-        "error CT-5101: tokens for a manager do not exist yet: a cluster has one manager so far
-  expected    --role worker
-  came        --role manager
+        "error CT-5101: a token for a manager names the one it admits
+  expected    --id ID
+  came        none
+  hint        certus token create --role manager --id m2
 ",
     );
     transcript(
