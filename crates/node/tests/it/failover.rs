@@ -180,9 +180,12 @@ async fn managers_without_a_leader_are_asked_again() {
     let world = World::new();
     script(&world.first, [unavailable(), unavailable()]);
     script(&world.second, [unavailable(), unavailable()]);
-    status(&world.api()).await.unwrap();
+    let proxies = [Proxy::to(world.first.address).await, Proxy::to(world.second.address).await];
+    status(&world.over(proxies.iter().map(Proxy::address).collect())).await.unwrap();
     let asked = calls(&world.first).len() + calls(&world.second).len();
     assert_eq!(asked, 5);
+    // On the connections that there are.
+    assert_eq!(proxies.map(|proxy| proxy.taken()), [1, 1]);
     // What may not be repeated is refused with the manager's words.
     script(&world.first, [unavailable()]);
     let error = remove(&world.api()).await.unwrap_err();
