@@ -5,7 +5,8 @@ use tracing_subscriber::EnvFilter;
 use crate::args::LogForm;
 
 /// What a daemon logs unless `CERTUS_LOG` says otherwise: the story of its own rooms, others' warnings.
-const DAEMON: &str = "warn,certus=info,certus_node=info,certus_server=info,certus_tls=info,openraft=error";
+/// openraft repeats itself while a manager is away; that it is away is said once, by `server`.
+const DAEMON: &str = "warn,certus=info,certus_node=info,certus_server=info,certus_tls=info,openraft=off";
 
 /// What a command logs unless `CERTUS_LOG` says otherwise.
 const COMMAND: &str = "error,certus=warn,certus_node=warn,certus_server=warn,certus_tls=warn";

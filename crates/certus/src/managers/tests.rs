@@ -40,7 +40,7 @@ async fn where_the_managers_are_is_kept_and_used_when_those_that_were_named_are_
     managers.status().await.unwrap();
     managers.remember(home).await;
     let first = known();
-    assert_eq!(first.learned, [address.clone()]);
+    assert_eq!(first.learned, std::slice::from_ref(&address));
 
     // What was named is gone; what was learned is not.
     home.remember(Known { managers: vec!["127.0.0.1:1".into()], ..first.clone() }).unwrap();

@@ -39,7 +39,7 @@ pub(super) struct Dialer {
 
 impl Dialer {
     /// A connection to the manager at `address`, with HTTP/2 spoken over it.
-    pub(super) async fn dial(&self, address: &str, limit: Duration) -> Result<Line, Cause> {
+    pub(super) async fn dial(&self, address: &str, limit: Duration, identity: u64) -> Result<Line, Cause> {
         let late = || Cause::Io(format!("no answer within {:.1} s", limit.as_secs_f32()));
         let begin = Instant::now();
         let tcp = tokio::time::timeout(limit, connect_tcp(address)).await.map_err(|_| late())?;
@@ -64,7 +64,7 @@ impl Dialer {
         let (sender, connection) = spoken.map_err(|error| noted.cause(&error))?;
         // Ends when the last sender and the last stream do.
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Line { address: address.to_owned(), sender, noted })
+        Ok(Line { address: address.to_owned(), identity, sender, noted })
     }
 }
 
@@ -81,6 +81,8 @@ fn http2() -> http2::Builder<TokioExecutor> {
 /// One connection to one manager.
 pub(super) struct Line {
     pub(super) address: String,
+    /// Which of our identities it was dialled under.
+    pub(super) identity: u64,
     sender: http2::SendRequest<Body>,
     noted: Arc<Noted>,
 }

@@ -107,7 +107,14 @@ impl tower::Service<Request<Body>> for Failover {
         Box::pin(async move {
             let repeat = repeat(request.uri().path());
             let outgoing = Outgoing::of(request, repeat).await?;
-            let mut making = Making { lines: &lines, call: &call, repeat, outgoing, found: Found::default() };
+            let mut making = Making {
+                lines: &lines,
+                call: &call,
+                repeat,
+                outgoing,
+                held: Vec::new(),
+                found: Found::default(),
+            };
             making.answer().await.map_err(|error| {
                 call.told().error = Some(error);
                 Status::unavailable("no manager answered")
@@ -122,6 +129,8 @@ struct Making<'a> {
     call: &'a Call,
     repeat: Repeat,
     outgoing: Outgoing,
+    /// Connections of earlier rounds: managers that elect a leader are not dialled anew each time.
+    held: Vec<Arc<Line>>,
     found: Found,
 }
 
@@ -166,7 +175,12 @@ impl Making<'_> {
     async fn attempt(&mut self, address: &str, managers: usize, asked: &mut Vec<String>) -> Attempt {
         let share = self.call.share(managers);
         let dial = if managers > 1 { share.min(DIAL_MAX) } else { share };
-        let line = match self.lines.line(address, dial, asked).await {
+        let held = self.held.iter().find(|line| line.address == address && line.is_usable()).cloned();
+        let line = match held {
+            Some(line) => Ok(line),
+            None => self.lines.line(address, dial, asked).await,
+        };
+        let line = match line {
             Ok(line) => line,
             Err(cause) => {
                 self.found.tried(address, cause);
@@ -188,9 +202,14 @@ impl Making<'_> {
                 self.call.told().unknown = true;
                 self.found.unavailable(&line.address, &answer);
                 self.lines.leave(&line);
+                self.held.retain(|held| held.address != line.address);
+                self.held.push(line);
                 Attempt::GoOn
             }
-            Ok(Ok(answer)) => Attempt::Answered(answer),
+            Ok(Ok(answer)) => {
+                self.lines.answered(&line);
+                Attempt::Answered(answer)
+            }
             Ok(Err(unsent)) => {
                 self.lines.broken(&line, unsent.cause.clone());
                 self.broken(&line.address, unsent)
@@ -217,9 +236,9 @@ impl Making<'_> {
         let Unsent { cause, request } = unsent;
         self.found.tried(address, cause.clone());
         if let Cause::Handshake(error) = cause {
-            // Nothing of ours was heard. Who says that we are revoked needs no second to say so.
+            // Who says that we are revoked needs no second to say so.
             let error = ApiError::Handshake { address: address.to_owned(), error };
-            let over = error.says_revoked() || self.repeat == Repeat::Stream;
+            let over = error.says_revoked() || self.repeat != Repeat::Freely;
             return if over { Attempt::Over(error) } else { Attempt::GoOn };
         }
         self.found.alive = true;

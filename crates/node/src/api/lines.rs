@@ -2,6 +2,7 @@
 //!
 //! Sends nothing.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(super) struct Lines {
     pub(super) book: Book,
     dialer: Dialer,
     kept: Mutex<Option<Arc<Line>>>,
+    /// Raised by every change of our identity: what was dialled before is not kept.
+    identity: AtomicU64,
     /// Whoever dials; others wait for what it finds.
     dialing: tokio::sync::Mutex<()>,
 }
@@ -26,7 +29,8 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn new(book: Book, client: Client, metrics: Metrics) -> Lines {
         let dialer = Dialer { client, metrics };
-        Lines { book, dialer, kept: Mutex::default(), dialing: tokio::sync::Mutex::default() }
+        let (kept, dialing) = (Mutex::default(), tokio::sync::Mutex::default());
+        Lines { book, dialer, kept, identity: AtomicU64::new(0), dialing }
     }
 
     /// Every address, in the order in which to try them: the connection that is kept first.
@@ -62,11 +66,15 @@ impl Lines {
         if let Some(cause) = self.book.failed_since(address, since) {
             return Err(cause);
         }
-        match self.dialer.dial(address, limit.saturating_sub(since.elapsed())).await {
+        let identity = self.identity.load(Ordering::Acquire);
+        match self.dialer.dial(address, limit.saturating_sub(since.elapsed()), identity).await {
             Ok(line) => {
                 let line = Arc::new(line);
                 self.book.works(address);
-                *self.keep() = Some(line.clone());
+                let mut kept = self.keep();
+                if self.is_current(&line) {
+                    *kept = Some(line.clone());
+                }
                 Ok(line)
             }
             Err(cause) => {
@@ -100,7 +108,16 @@ impl Lines {
         vec![Tried { address: line.address.clone(), cause }]
     }
 
-    /// Its manager cannot answer now: the next call goes elsewhere. Streams on it go on.
+    /// It brought an answer: where none is kept, it is.
+    pub(super) fn answered(&self, line: &Arc<Line>) {
+        let mut kept = self.keep();
+        if self.is_current(line) && kept.as_ref().is_none_or(|kept| !kept.is_usable()) {
+            self.book.works(&line.address);
+            *kept = Some(line.clone());
+        }
+    }
+
+    /// Its manager cannot answer now: the next call may go elsewhere. Streams on it go on.
     pub(super) fn leave(&self, line: &Arc<Line>) {
         let mut kept = self.keep();
         if kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, line)) {
@@ -108,9 +125,15 @@ impl Lines {
         }
     }
 
-    /// Forgets the kept connection. Streams on it go on.
+    /// Our identity changed: forgets the kept connection. Streams on it go on.
     pub(super) fn redial(&self) {
-        *self.keep() = None;
+        let mut kept = self.keep();
+        self.identity.fetch_add(1, Ordering::AcqRel);
+        *kept = None;
+    }
+
+    fn is_current(&self, line: &Line) -> bool {
+        line.identity == self.identity.load(Ordering::Acquire)
     }
 
     fn kept(&self, asked: &[String]) -> Option<Arc<Line>> {

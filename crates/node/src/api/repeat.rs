@@ -41,6 +41,15 @@ const TABLE: &[(&str, Repeat)] = &[
     // Membership of managers is changed by people, one step at a time: they look before they repeat.
     ("/certus.v1.Cluster/PromoteManager", Repeat::Never),
     ("/certus.v1.Cluster/RemoveManager", Repeat::Never),
+    // Managers ask each other over lines of their own (`peer`).
+    ("/certus.v1.Quorum/Replicate", Repeat::Never),
+    ("/certus.v1.Quorum/Snapshot", Repeat::Never),
+    ("/certus.v1.Quorum/Propose", Repeat::Never),
+    ("/certus.v1.Quorum/ReadIndex", Repeat::Never),
+    ("/certus.v1.Quorum/Enlist", Repeat::Never),
+    ("/certus.v1.Quorum/Retire", Repeat::Never),
+    ("/certus.v1.Quorum/Connected", Repeat::Never),
+    ("/certus.v1.Quorum/EnforcementHere", Repeat::Never),
 ];
 
 /// What may be done with `call`.

@@ -180,9 +180,12 @@ async fn managers_without_a_leader_are_asked_again() {
     let world = World::new();
     script(&world.first, [unavailable(), unavailable()]);
     script(&world.second, [unavailable(), unavailable()]);
-    status(&world.api()).await.unwrap();
+    let proxies = [Proxy::to(world.first.address).await, Proxy::to(world.second.address).await];
+    status(&world.over(proxies.iter().map(Proxy::address).collect())).await.unwrap();
     let asked = calls(&world.first).len() + calls(&world.second).len();
     assert_eq!(asked, 5);
+    // On the connections that there are.
+    assert_eq!(proxies.map(|proxy| proxy.taken()), [1, 1]);
     // What may not be repeated is refused with the manager's words.
     script(&world.first, [unavailable()]);
     let error = remove(&world.api()).await.unwrap_err();
@@ -226,6 +229,62 @@ async fn what_may_not_be_repeated_happens_once_at_most() {
         assert_eq!(outcome.is_ok(), removals == 1, "{who}: {outcome:?}");
         assert!(who == "one that hangs up" || outcome.is_ok(), "{who}: {outcome:?}");
     }
+}
+
+#[tokio::test]
+async fn many_calls_at_once_share_one_connection_also_to_the_next_manager() {
+    let world = World::new();
+    let proxies = [Proxy::to(world.first.address).await, Proxy::to(world.second.address).await];
+    let api = world.over(vec![silent(), proxies[0].address(), proxies[1].address()]);
+    let at_once = async || {
+        let calls = (0..50).map(|_| {
+            let api = api.clone();
+            tokio::spawn(async move { status(&api).await })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            call.await.unwrap().unwrap();
+        }
+    };
+    at_once().await;
+    assert_eq!((proxies[0].taken(), proxies[1].taken()), (1, 0));
+    proxies[0].cut();
+    at_once().await;
+    assert_eq!(proxies[1].taken(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_is_lost_while_managers_are_killed_in_turn() {
+    let World { authority, mut first, mut second, caller } = World::new();
+    let addresses = vec![first.address.to_string(), second.address.to_string()];
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let api = Api::new(addresses.clone(), caller.credentials());
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                let mut made = 0;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    status(&api).await.map_err(|error| error.explain().to_string())?;
+                    made += 1;
+                }
+                Ok::<usize, String>(made)
+            })
+        })
+        .collect();
+    for round in 0..6 {
+        let (down, up) = if round % 2 == 0 { (&mut first, &second) } else { (&mut second, &first) };
+        let before = calls(up).len();
+        down.kill();
+        until("the other is called", || calls(up).len() > before + 100).await;
+        down.restart();
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for caller in callers {
+        let made =
+            soon("a caller", caller).await.unwrap().unwrap_or_else(|lost| panic!("a lost call: {lost}"));
+        assert!(made > 0);
+    }
+    drop(authority);
 }
 
 /// A worker of both managers that begins at the first, and joined there.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use certus_pki::Accept;
 use certus_tls::{ClientCertificate, Publisher, Server, ServerOptions};
@@ -56,6 +57,7 @@ enum Way {
 /// A way to a manager.
 pub(super) struct Proxy {
     address: SocketAddr,
+    taken: Arc<AtomicUsize>,
     way: watch::Sender<Way>,
 }
 
@@ -64,8 +66,11 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (way, seen) = watch::channel(Way::Open);
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = taken.clone();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
                 let seen = seen.clone();
                 tokio::spawn(async move {
                     if *seen.borrow() != Way::Cut
@@ -76,11 +81,16 @@ impl Proxy {
                 });
             }
         });
-        Proxy { address, way }
+        Proxy { address, taken, way }
     }
 
     pub(super) fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// How many connections were made to it.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
     }
 
     pub(super) fn cut(&self) {
