@@ -62,41 +62,6 @@ pub(crate) use show::duration;
 pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanation> {
     log::start(who(&cli.noun), cli.global.log);
     let context = Context::new(cli.global, terminal)?;
-    let exit = carry_out(&context, cli.noun).await?;
-    context.remember_managers().await;
-    Ok(exit)
-}
-
-async fn carry_out(context: &Context, noun: Noun) -> Result<Exit, Explanation> {
-    match noun {
-        Noun::Ca(CaVerb::Init(init)) => ca_init::run(context, *init).await,
-        Noun::Ca(CaVerb::AddIssuer(add)) => ca_add_issuer::run(context, add).await,
-        Noun::Ca(CaVerb::Status(signs)) => ca_status::run(context, signs).await,
-        Noun::Ca(CaVerb::Bundle(signs)) => ca_bundle::run(context, signs).await,
-        Noun::Ca(CaVerb::Crl(crl)) => ca_crl::run(context, crl).await,
-        Noun::Ca(CaVerb::Rotate(rotate)) => ca_rotate::run(context, rotate).await,
-        Noun::Cluster(ClusterVerb::Init(init)) => cluster_init::run(context, init).await,
-        Noun::Cluster(ClusterVerb::Status) => cluster_status::run(context).await,
-        Noun::Cluster(ClusterVerb::Operator(operator)) => cluster_operator::run(context, operator).await,
-        Noun::Cluster(ClusterVerb::Bundle) => cluster_bundle::run(context).await,
-        Noun::Node(NodeVerb::Start(start)) => node_start::run(context, start).await,
-        Noun::Node(NodeVerb::List) => node_list::run(context).await,
-        Noun::Node(NodeVerb::Failures(seen)) => node_seen::failures(context, seen).await,
-        Noun::Node(NodeVerb::Connections(seen)) => node_seen::connections(context, seen).await,
-        Noun::Node(NodeVerb::Shadow(shadow)) => node_seen::shadow(context, shadow).await,
-        Noun::Manager(ManagerVerb::Join(join)) => manager_join::run(context, join).await,
-        Noun::Manager(ManagerVerb::List) => manager_list::run(context).await,
-        Noun::Manager(ManagerVerb::Promote { id }) => manager_promote::run(context, &id).await,
-        Noun::Manager(ManagerVerb::Remove(remove)) => manager_remove::run(context, remove).await,
-        Noun::Manager(ManagerVerb::Leave { data_dir }) => manager_leave::run(context, data_dir).await,
-        Noun::Token(TokenVerb::Create(create)) => token_create::run(context, create).await,
-        Noun::Token(TokenVerb::List) => token_list::run(context).await,
-        Noun::Token(TokenVerb::Revoke { id }) => token_revoke::run(context, id).await,
-        Noun::Cert(CertVerb::Issue(issue)) => cert_issue::run(context, *issue).await,
-        Noun::Cert(CertVerb::Sign(sign)) => cert_sign::run(context, *sign).await,
-        Noun::Cert(CertVerb::Verify(verify)) => cert_verify::run(context, verify).await,
-        Noun::Cert(CertVerb::Export(export)) => cert_export::run(context, export).await,
-        Noun::Cert(CertVerb::Check(check)) => cert_check::run(context, check).await,
     let exit = match cli.noun {
         Noun::Ca(CaVerb::Init(init)) => ca_init::run(&context, *init).await,
         Noun::Ca(CaVerb::AddIssuer(add)) => ca_add_issuer::run(&context, add).await,
@@ -113,6 +78,7 @@ async fn carry_out(context: &Context, noun: Noun) -> Result<Exit, Explanation> {
         Noun::Node(NodeVerb::Failures(seen)) => node_seen::failures(&context, seen).await,
         Noun::Node(NodeVerb::Connections(seen)) => node_seen::connections(&context, seen).await,
         Noun::Node(NodeVerb::Shadow(shadow)) => node_seen::shadow(&context, shadow).await,
+        Noun::Manager(ManagerVerb::Join(join)) => manager_join::run(&context, join).await,
         Noun::Manager(ManagerVerb::List) => manager_list::run(&context).await,
         Noun::Manager(ManagerVerb::Promote { id }) => manager_promote::run(&context, &id).await,
         Noun::Manager(ManagerVerb::Remove(remove)) => manager_remove::run(&context, remove).await,

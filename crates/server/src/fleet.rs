@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use certus_ca::ManagerRecord;
 use certus_ca::store::Fault;
-use certus_pki::SpiffeId;
+use certus_pki::{SpiffeId, code};
 use certus_wire::v1;
 use tonic::{Response, Status};
 
-use crate::peers::{Known, ManagerClient};
+use crate::peers::{Known, ManagerClient, with_causes};
 use crate::replica::MemberId;
 use crate::shared::Shared;
 use crate::storage::StateView;
@@ -24,6 +24,8 @@ pub(crate) type Connected = BTreeMap<SpiffeId, v1::Presence>;
 
 /// Another manager answers such a question from memory, or is not there.
 const ASK: Duration = Duration::from_secs(2);
+/// What a client is told whose certificate was refused for that (the alert `certificate_revoked`).
+const REVOKED_WORDS: &str = "it was revoked";
 /// Leaves counted for one answer.
 const LEAVES_MAX: u64 = 1_000_000;
 /// Leaves looked up at a time.
@@ -132,6 +134,26 @@ impl Shared {
         let patience = Duration::from_millis(request.wait_ms.into()) * 2 + ASK;
         let request = *request;
         self.ask_others(|mut client| async move { client.enforcement_here(request).await }, patience).await
+    }
+
+    /// Whether another manager says that this one was removed. One that has been taken out of the log's
+    /// membership does not hear of it there.
+    pub(crate) async fn is_removed(&self) -> bool {
+        let Some(lines) = self.truth.lines() else { return false };
+        for manager in self.present_managers().unwrap_or_default() {
+            if manager.node == self.identity {
+                continue;
+            }
+            let Some(mut client) = lines.to(manager.member, Some(&manager.address)) else { continue };
+            let asked = client.read_index(v1::ReadIndexRequest {});
+            if let Ok(Err(status)) = tokio::time::timeout(ASK, asked).await {
+                let revoked = certus_wire::status::from_status(&status).code == code::REVOKED;
+                if revoked || with_causes(&status).contains(REVOKED_WORDS) {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// Asks every other manager the same; those that do not answer in time are left out.

@@ -180,7 +180,18 @@ impl House {
                 }
             }
             self.files.store_bundle(publisher.current().bundle()).map_err(HouseError::Files)?;
+            if self.is_off_the_record()? {
+                error!("this manager was removed");
+                self.shared.removed.cancel();
+            }
         }
+    }
+
+    /// Whether this manager was revoked, by the record that it holds itself.
+    fn is_off_the_record(&self) -> Result<bool, HouseError> {
+        let record = self.shared.truth.read(|view| certus_ca::node(view, &self.shared.identity));
+        let record = record.map_err(HouseError::Unanswered)?;
+        Ok(record.is_some_and(|node| node.state != certus_ca::NodeState::Active))
     }
 
     /// Makes a manager usable again that was off for longer than its certificate, or its issuer, lives.
@@ -360,9 +371,22 @@ impl House {
 
 /// Asks, again and again, how far the log is committed.
 async fn keep_in_touch(shared: &Shared) {
+    let mut lost = false;
     loop {
         if shared.truth.catch_up().await {
             shared.touched();
+            if std::mem::take(&mut lost) {
+                info!("in touch with a majority of the managers again");
+            }
+        } else if shared.out_of_touch().is_some() {
+            if !std::mem::replace(&mut lost, true) {
+                warn!("out of touch with a majority of the managers: nodes are sent to the others");
+            }
+            if shared.is_removed().await {
+                error!("another manager says that this one's certificate was revoked: it was removed");
+                shared.removed.cancel();
+                return;
+            }
         }
         tokio::time::sleep(TOUCH_EVERY).await;
     }

@@ -20,6 +20,7 @@ mod metrics;
 mod operator;
 mod presence;
 mod rate;
+mod retire;
 mod sealing;
 mod shared;
 mod truth;

@@ -157,7 +157,15 @@ impl Manager {
 
     /// Waits until the manager cannot go on because its disk or state failed; for ever if not.
     pub async fn failed(&self) -> Explanation {
-        let failure = self.shared.truth.replica.failed().await;
+        let failure = tokio::select! {
+            failure = self.shared.truth.replica.failed() => failure,
+            () = self.shared.removed.cancelled() => {
+                let words = "this manager was removed from the cluster: it stops";
+                return Explanation::new(code::REVOKED, words)
+                    .fact("identity", &self.shared.identity)
+                    .hint("remove its data directory; certus manager join with a new token brings it back");
+            }
+        };
         Explanation::new(code::STORE, "the manager's store failed: it stops, so that nothing is lost")
             .fact("because", failure)
             .hint("free or repair the disk, then certus manager start")

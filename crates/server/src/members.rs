@@ -11,7 +11,7 @@ use certus_pki::{Directive, SpiffeId, UnixTime};
 use tracing::{info, warn};
 
 use crate::fleet::Connected;
-use crate::replica::{Member, MemberId, MemberStatus};
+use crate::replica::{Member, MemberId};
 use crate::shared::Shared;
 use crate::truth::Unanswered;
 
@@ -21,10 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long leaves of a manager that left in peace are still accepted, so that nodes renew before.
 const STRIKE_AFTER_SECS: i64 = 60;
-/// How long a member that is removed is still sent the log, to hear of it.
-const HEARD_WITHIN: Duration = Duration::from_secs(3);
-/// That an entry is committed is known with the next heartbeat or the one after.
-const COMMIT_KNOWN_WITHIN: Duration = Duration::from_millis(700);
+/// Who comes to lead lets a moment pass before it lets members in: one may be on its way out.
+const SETTLED: Duration = Duration::from_secs(3);
 /// Nodes told to renew in one turn; the next turn tells the next.
 const DIRECTED_AT_ONCE: usize = 200;
 /// A node that was told and has not renewed is told again after this.
@@ -37,13 +35,13 @@ pub(crate) struct Members<'s> {
     failed: BTreeMap<MemberId, Instant>,
     /// Nodes that were told to renew, and when.
     directed: BTreeMap<SpiffeId, Instant>,
-    /// Members on their way out: since when, and how far the log was then.
-    leaving: BTreeMap<MemberId, (Instant, u64)>,
+    /// Since when this manager leads.
+    leads_since: Option<Instant>,
 }
 
 impl<'s> Members<'s> {
     pub(crate) fn new(shared: &'s Shared) -> Members<'s> {
-        Members { shared, failed: BTreeMap::new(), directed: BTreeMap::new(), leaving: BTreeMap::new() }
+        Members { shared, failed: BTreeMap::new(), directed: BTreeMap::new(), leads_since: None }
     }
 
     /// Compares and mends, for ever.
@@ -57,7 +55,7 @@ impl<'s> Members<'s> {
             if !self.shared.truth.replica.status().leading {
                 self.failed.clear();
                 self.directed.clear();
-                self.leaving.clear();
+                self.leads_since = None;
                 continue;
             }
             if let Err(failed) = self.turn().await {
@@ -87,21 +85,21 @@ impl<'s> Members<'s> {
         for member in replica.members() {
             let known = present.iter().any(|manager| manager.member == member.id);
             if !known && !self.failed.contains_key(&member.id) {
-                if !self.has_heard(&member) {
-                    continue;
-                }
                 let done = replica.remove(member.id).await;
                 self.done(member.id, "out of the membership", done.map_err(|error| error.to_string()));
                 return;
             }
         }
+        let settled = self.leads_since.get_or_insert_with(Instant::now).elapsed() > SETTLED;
         for manager in present {
-            if self.failed.contains_key(&manager.member) {
+            let leaves = self.shared.retiring(|retiring| retiring.contains(&manager.member));
+            if leaves || self.failed.contains_key(&manager.member) {
                 continue;
             }
             let (id, address) = (manager.member, &manager.address);
             let member = replica.members().into_iter().find(|member| member.id == id);
             let (what, done) = match member {
+                None if !settled => continue,
                 None => ("in the membership", replica.add_learner(id, Member::at(address.clone())).await),
                 Some(member) if member.address != *address => {
                     ("reached elsewhere", replica.set_address(id, address.clone()).await)
@@ -112,16 +110,6 @@ impl<'s> Members<'s> {
             self.done(id, what, done.map_err(|error| error.to_string()));
             return;
         }
-    }
-
-    /// Whether a member has heard of its end, so that it does not go on for want of news; or whether it
-    /// was given the time.
-    fn has_heard(&mut self, member: &MemberStatus) -> bool {
-        let last = self.shared.truth.replica.status().last_log.unwrap_or_default();
-        let (since, index) = *self.leaving.entry(member.id).or_insert((Instant::now(), last));
-        let told = member.matched.is_some_and(|matched| matched >= index);
-        let itself = member.leader;
-        itself || since.elapsed() > HEARD_WITHIN || told && since.elapsed() > COMMIT_KNOWN_WITHIN
     }
 
     fn done(&mut self, member: MemberId, what: &str, done: Result<(), String>) {

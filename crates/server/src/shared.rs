@@ -1,5 +1,6 @@
 //! What every call of a manager works with, and the two things it does with it: admitting and renewing.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::keys::{IssuingKey, KeysError, ManagerDir};
 use crate::metrics::ManagerMetrics;
 use crate::presence::Presence;
 use crate::rate::RateLimit;
+use crate::replica::MemberId;
 use crate::truth::{Truth, Unanswered};
 
 /// One manager's means.
@@ -34,6 +36,10 @@ pub(crate) struct Shared {
     issuing: RwLock<Arc<IssuingKey>>,
     /// When this manager last knew what a majority had committed.
     in_touch: Mutex<Instant>,
+    /// Numbers that are on their way out of the membership while this manager leads.
+    retiring: Mutex<BTreeSet<MemberId>>,
+    /// The others say that this manager was removed.
+    pub(crate) removed: CancellationToken,
 }
 
 impl Shared {
@@ -57,12 +63,19 @@ impl Shared {
             managers: watch::Sender::new(Vec::new()),
             issuing: RwLock::new(Arc::new(issuing)),
             in_touch: Mutex::new(Instant::now()),
+            retiring: Mutex::default(),
+            removed: CancellationToken::new(),
         }
     }
 
     /// The issuer that signs now.
     pub(crate) fn issuing(&self) -> Arc<IssuingKey> {
         self.issuing.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads or changes which managers are on their way out.
+    pub(crate) fn retiring<T>(&self, change: impl FnOnce(&mut BTreeSet<MemberId>) -> T) -> T {
+        change(&mut self.retiring.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// This manager knows just now what a majority has committed.

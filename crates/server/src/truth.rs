@@ -188,6 +188,9 @@ pub enum Unanswered {
         /// What it said.
         why: String,
     },
+    /// The manager that leads refuses it.
+    #[error("{}", .0.message)]
+    ByAnother(Explanation),
     /// The rules answered with something else than was asked for: a bug.
     #[error("the cluster answered a {asked} with something else")]
     Mismatched {
@@ -208,6 +211,7 @@ impl Explain for Unanswered {
             Unanswered::Storage(error) => with_cause(error),
             Unanswered::Fault(error) => with_cause(error),
             Unanswered::Proposal(error) => with_cause(error),
+            Unanswered::ByAnother(why) => why.clone(),
             Unanswered::Unknown { .. } | Unanswered::Elsewhere { .. } => {
                 Explanation::new(code::UNAVAILABLE, self.to_string())
                     .hint("the same call may succeed later, or at another manager")

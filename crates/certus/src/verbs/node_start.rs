@@ -2,7 +2,6 @@
 
 mod agent;
 
-
 use certus_node::{Node, NodeDir, NodeOptions, StartError};
 use certus_pki::{Explain, Explanation, Role, code};
 use certus_server::{Manager, ManagerOptions};

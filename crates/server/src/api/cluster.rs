@@ -255,14 +255,10 @@ impl v1::cluster_server::Cluster for Cluster {
             (self.find_manager(&request.get_ref().name)?, request.get_ref().compromised);
         let leaves = self.shared.leaves_of(&node).map_err(|error| refuse(&error))?;
         let could_open_root = self.shared.root_is_online().map_err(|error| refuse(&error))?;
-        let command = Command::RemoveManager { node: node.clone(), compromised, by: by.clone() };
-        let Reply::ManagerRemoved { certs, revision, .. } = self.propose(&command).await? else {
-            return Err(mismatched());
-        };
-        let epoch = self.epoch_at(revision);
+        let retired = self.shared.retire(&node, compromised, &by).await.map_err(|error| refuse(&error))?;
+        let epoch = self.epoch_at(retired.revision);
         self.shared.presence.committed(epoch);
-        self.shared.metrics.revoked(certs.len());
-        info!(%node, compromised, leaves, %by, %epoch, "manager removed");
+        self.shared.metrics.revoked(retired.certs as usize);
         Ok(Response::new(v1::RemoveManagerReply {
             epoch: Some(epoch_to_wire(epoch)),
             node: node.to_string(),

@@ -80,6 +80,12 @@ impl v1::quorum_server::Quorum for Quorum {
         Ok(Response::new(enlisted))
     }
 
+    async fn retire(&self, request: Request<v1::RetireRequest>) -> Answer<v1::RetireReply> {
+        let retired = self.shared.retire_if_leading(request.get_ref()).await;
+        let retired = retired.map_err(|error| refuse(&error))?;
+        retired.map(Response::new).ok_or_else(|| Status::failed_precondition("this manager does not lead"))
+    }
+
     async fn connected(&self, _request: Request<v1::ConnectedRequest>) -> Answer<v1::ConnectedList> {
         let connected = self.shared.presence.connected().into_iter().map(presence).collect();
         Ok(Response::new(v1::ConnectedList { connected }))
