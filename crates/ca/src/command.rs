@@ -70,6 +70,22 @@ pub enum Command {
         /// Who asked.
         by: SpiffeId,
     },
+    /// Forgets the root's sealed key: from now on it is in a file of the operator's alone.
+    TakeRootOffline {
+        /// The root's key.
+        root: Sha256,
+        /// Who asked.
+        by: SpiffeId,
+    },
+    /// Keeps the root's key again, sealed anew.
+    BringRootOnline {
+        /// The root's key.
+        root: Sha256,
+        /// Its private key, sealed by the manager that was given it; never opened here.
+        key_sealed: Vec<u8>,
+        /// Who asked.
+        by: SpiffeId,
+    },
 }
 
 /// What a cluster is founded with.
@@ -207,6 +223,16 @@ pub enum Reply {
         key_hash: Sha256,
         /// The revision that carries it to watchers.
         revision: u64,
+    },
+    /// The cluster no longer holds the root's key.
+    RootTakenOffline {
+        /// The root's key.
+        root: Sha256,
+    },
+    /// The cluster holds the root's key again.
+    RootBroughtOnline {
+        /// The root's key.
+        root: Sha256,
     },
 }
 

@@ -7,6 +7,7 @@ mod admit;
 mod draft;
 mod found;
 mod order;
+mod root;
 mod token;
 
 use certus_pki::UnixTime;
@@ -98,6 +99,10 @@ fn carried_out(view: &dyn View, at: UnixTime, command: &Command) -> Result<(Repl
         Command::Revoke { target, reason, by } => order::revoke(&mut draft, target, *reason, by)?,
         Command::Direct { node, directive, by } => order::direct(&mut draft, node, *directive, by)?,
         Command::AddIssuer { der, by } => found::add_issuer(&mut draft, der, by)?,
+        Command::TakeRootOffline { root, by } => root::take_offline(&mut draft, root, by)?,
+        Command::BringRootOnline { root, key_sealed, by } => {
+            root::bring_online(&mut draft, root, key_sealed, by)?
+        }
     };
     Ok((reply, draft.finish()))
 }
@@ -120,6 +125,8 @@ fn refused(view: &dyn View, at: UnixTime, command: &Command, refusal: &Refusal) 
             (by, Event::Directed { node: node.clone(), directive: *directive })
         }
         Command::AddIssuer { der, by } => (by, found::issuer_added(der)),
+        Command::TakeRootOffline { root, by } => (by, Event::RootTakenOffline { root: *root }),
+        Command::BringRootOnline { root, by, .. } => (by, Event::RootBroughtOnline { root: *root }),
     };
     let Ok(cluster) = settle(founded(view))? else { return Ok(Vec::new()) };
     let mut draft = Draft::new(view, at, cluster)?;

@@ -4,6 +4,7 @@ mod join;
 mod laws;
 mod renew;
 mod revoke;
+mod root;
 
 use certus_pki::{
     CaPlan, Change, Directive, Epoch, Explain, Grant, Lifetime, Purpose, Role, Serial, Signer, UnixTime,

@@ -13,6 +13,8 @@ persist_enum!(Command, "command" {
     6 = Revoke { target, reason, by };
     7 = Direct { node, directive, by };
     8 = AddIssuer { der, by };
+    30 = TakeRootOffline { root, by };
+    31 = BringRootOnline { root, key_sealed, by };
 });
 
 persist_struct! {
@@ -37,6 +39,8 @@ persist_enum!(Reply, "reply" {
     6 = Revoked { node, certs, revision };
     7 = Directed { revision };
     8 = IssuerAdded { key_hash, revision };
+    30 = RootTakenOffline { root };
+    31 = RootBroughtOnline { root };
 });
 
 persist_enum!(Refusal, "refusal" {
@@ -64,6 +68,8 @@ persist_enum!(Refusal, "refusal" {
     22 = AlreadyExists { what };
     23 = NotPermitted { by, why };
     24 = LastOne { node, what };
+    40 = RootOffline { root };
+    41 = RootOnline { root };
 });
 
 persist_enum!(Barred, "bar" {

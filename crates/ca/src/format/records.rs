@@ -49,6 +49,8 @@ persist_enum!(Event, "event" {
     7 = CertRevoked { cert, reason };
     8 = Directed { node, directive };
     9 = IssuerAdded { fingerprint };
+    30 = RootTakenOffline { root };
+    31 = RootBroughtOnline { root };
 });
 
 impl Persist for Code {
