@@ -13,6 +13,7 @@ mod dev;
 mod files;
 mod init;
 mod key;
+mod keys;
 mod node;
 mod token;
 
@@ -33,6 +34,7 @@ pub(crate) use dev::Dev;
 pub(crate) use files::Signs;
 pub(crate) use init::Configure;
 pub(crate) use key::{ChangePassphrase, KeyInspect, KeyNew, KeyVerb};
+pub(crate) use keys::{AutolockVerb, BringOnline, Lock, RootVerb, TakeOffline, Unlock, Which};
 pub(crate) use node::{NodeRole, NodeVerb, Seen, Shadow, Start};
 pub(crate) use token::{Create, TokenRole, TokenVerb};
 

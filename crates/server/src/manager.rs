@@ -9,6 +9,7 @@ use certus_node::files::{FileError, IdentityDir, NodeDir};
 use certus_node::metrics::Metrics;
 use certus_node::system_clock;
 use certus_pki::explain::{Explain, Explanation};
+use certus_pki::key::Passphrase;
 use certus_pki::{Accept, Rejection, Role, Sha256, SpiffeId, code};
 use certus_tls::{
     BadIdentity, ClientCertificate, Clock, Credentials, Identity, NotPublished, Publisher, Registry, Server,
@@ -40,12 +41,21 @@ pub struct ManagerOptions {
     pub clock: Clock,
     /// How its log is filled and cut; the default is right but for benchmarks.
     pub cadence: Cadence,
+    /// What opens the cluster key where it is locked; without it a locked manager waits for
+    /// `certus node unlock`.
+    pub passphrase: Option<Arc<Passphrase>>,
 }
 
 impl ManagerOptions {
     /// The machine's clock, and the address of the last time.
     pub fn new(data_dir: PathBuf) -> ManagerOptions {
-        ManagerOptions { data_dir, listen: None, clock: system_clock(), cadence: Cadence::default() }
+        ManagerOptions {
+            data_dir,
+            listen: None,
+            clock: system_clock(),
+            cadence: Cadence::default(),
+            passphrase: None,
+        }
     }
 }
 
@@ -70,6 +80,8 @@ impl Manager {
             return Err(StartError::NoData { path: place.path().to_owned() });
         }
         let dir = NodeDir::open(&options.data_dir).map_err(StartError::Files)?;
+        place.remove_unfinished().map_err(StartError::Keys)?;
+        let autolock = crate::locked::open_cluster_key(&place, &dir, options.passphrase.as_deref()).await?;
         let address = options.listen.or_else(|| place.listen()).unwrap_or(FALLBACK);
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| StartError::Listen { address, error })?;
@@ -85,21 +97,24 @@ impl Manager {
         let issuing = opened.issuing;
         let identity = opened.identity.clone();
         let shared = Arc::new(Shared::new(identity, truth, publisher, issuing, manager_metrics));
+        shared.autolock.store(autolock, std::sync::atomic::Ordering::Relaxed);
         let house = House {
             shared: shared.clone(),
             metrics: metrics.clone(),
             place: place.clone(),
             files: opened.files,
             taking_over: Arc::default(),
+            issuers: Arc::default(),
+            root: Arc::default(),
         };
+        let tasks = TaskTracker::new();
+        serve_admin(&dir, &house, &tasks).await?;
         if opened.slept {
             info!("the manager's own certificate ended while it was off: it gives itself a new one");
-            house.wake().await.map_err(|failed| StartError::NotWoken(failed.explain()))?;
+            house.wake_with_root().await.map_err(|failed| StartError::NotWoken(failed.explain()))?;
             let usable = shared.publisher.current().check(shared.truth.now());
             usable.map_err(StartError::Unusable)?;
         }
-        let tasks = TaskTracker::new();
-        serve_admin(&dir, &house, &tasks).await?;
         tasks.spawn(serve_api(listener, shared.clone(), metrics));
         house.keep(&tasks);
         tasks.close();
@@ -217,7 +232,10 @@ async fn serve_admin(dir: &NodeDir, house: &House, tasks: &TaskTracker) -> Resul
         refresh: Arc::new(move || refresh.refresh()),
     };
     let stop = house.shared.stopping.clone();
-    let router = admin::router(admin).merge(crate::operator::router(house.shared.clone()));
+    let router = admin::router(admin)
+        .merge(crate::operator::router(house.shared.clone()))
+        .merge(crate::locked::router(house.clone()))
+        .merge(crate::offline::router(house.clone()));
     let serving = admin::serve_unix(&dir.admin_socket(), router, stop).await;
     let serving = serving.map_err(StartError::Admin)?;
     tasks.spawn(async move {

@@ -27,6 +27,8 @@ pub enum Purpose {
     RootKey,
     /// A manager's issuer key.
     IssuerKey,
+    /// The cluster key, under what a passphrase derives.
+    ClusterKey,
 }
 
 impl Purpose {
@@ -35,6 +37,7 @@ impl Purpose {
             Purpose::RootDataKey => "certus root data key",
             Purpose::RootKey => "certus root key",
             Purpose::IssuerKey => "certus issuer key",
+            Purpose::ClusterKey => "certus cluster key",
         }
     }
 }

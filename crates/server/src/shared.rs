@@ -1,5 +1,6 @@
 //! What every call of a manager works with, and the two things it does with it: admitting and renewing.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use certus_ca::{Admission, Command, JoinAsk, RenewAsk, Reply};
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) rate: RateLimit,
     pub(crate) metrics: ManagerMetrics,
     pub(crate) stopping: CancellationToken,
+    /// Whether the cluster key is under an unlock key on disk.
+    pub(crate) autolock: AtomicBool,
     issuing: RwLock<Arc<IssuingKey>>,
 }
 
@@ -44,6 +47,7 @@ impl Shared {
             rate: RateLimit::new(),
             metrics,
             stopping: CancellationToken::new(),
+            autolock: AtomicBool::new(false),
             issuing: RwLock::new(Arc::new(issuing)),
         }
     }

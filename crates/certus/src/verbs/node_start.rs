@@ -5,13 +5,15 @@ mod agent;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use certus_node::{Node, NodeDir, NodeOptions, StartError};
+use certus_pki::key::Passphrase;
 use certus_pki::{Explain, Explanation, JoinToken, Role, code};
 use certus_server::{Manager, ManagerOptions};
 use zeroize::Zeroizing;
 
-use super::Context;
+use super::{Context, secret};
 use crate::args::{NodeRole, Start};
 use crate::config::{Config, For, Told, warnings};
 use crate::daemon::{Ending, Letter};
@@ -26,21 +28,25 @@ pub(super) async fn run(context: &Context, start: Start) -> Result<Exit, Explana
         NodeRole::Manager => {
             refuse_workers_options(&start)?;
             let data_dir = start.data_dir.unwrap_or_else(|| context.home.data_dir("manager"));
-            manager(data_dir, start.listen, &mut Ending::listen()?).await
+            let passphrase = secret::given(start.passphrase_file.as_deref())?.map(Arc::new);
+            unlocked(data_dir, start.listen, passphrase, &mut Ending::listen()?).await
         }
         NodeRole::Worker => worker(context, &start).await,
         NodeRole::Agent => agent::run(context, &start).await,
     }
 }
 
-/// Runs the manager whose data is in `data_dir`.
-pub(super) async fn manager(
+/// Runs the manager whose data is in `data_dir`. If it is locked and there is no passphrase, it waits for
+/// `certus node unlock`.
+pub(super) async fn unlocked(
     data_dir: PathBuf,
     listen: Option<SocketAddr>,
+    passphrase: Option<Arc<Passphrase>>,
     ending: &mut Ending,
 ) -> Result<Exit, Explanation> {
     let mut options = ManagerOptions::new(data_dir);
     options.listen = listen;
+    options.passphrase = passphrase;
     let Some(started) = ending.unless_told(Manager::start(options)).await else { return Ok(Exit::Done) };
     let manager = started.map_err(|error| error.explain())?;
     let failure = tokio::select! {
@@ -118,6 +124,9 @@ async fn reload(node: &Node, config: Result<Config, Explanation>) {
 fn worker_options(context: &Context, start: &Start) -> Result<NodeOptions, Explanation> {
     if start.listen.is_some() {
         return Err(only_for("--listen", "manager", "a worker's listeners stand in --config"));
+    }
+    if start.passphrase_file.is_some() {
+        return Err(only_for("--passphrase-file", "manager", "a worker has no cluster key"));
     }
     let config = read(start, For::Worker)?;
     let data_dir = start.data_dir.clone().or(config.data_dir);
