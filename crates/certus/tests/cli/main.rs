@@ -7,6 +7,7 @@ mod harness;
 mod init;
 mod interop;
 mod join;
+mod keys;
 mod operator;
 mod secrets;
 mod story;

@@ -2,5 +2,6 @@
 
 mod calls;
 mod join;
+mod keys;
 mod life;
 mod revoke;
