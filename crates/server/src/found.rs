@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use certus_ca::{Command, Genesis, Refusal, Reply, Settings};
-use certus_node::files::{FileError, Fresh, NodeDir};
+use certus_node::files::{FileError, Fresh, KeyLock, NodeDir};
 use certus_pki::defaults::ROOT_LIFETIME;
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::key::{BadKey, Passphrase};
@@ -152,7 +152,11 @@ pub async fn found_keeping(
         .map_err(FoundError::Keys)?;
     let bundle = made.commit(&unfinished.store(), clock).await?;
     let manager = Fresh { key: &made.manager.key, chain: &made.manager.chain, bundle: &bundle };
-    node_dir.identity(Role::Manager, &options.manager_id).store(&manager).map_err(FoundError::Files)?;
+    let lock = made.cluster_key.passphrase(&options.cluster);
+    let lock = lock.map_err(|error| FoundError::Keys(KeysError::Seal(error)))?;
+    let lock = KeyLock::new(lock, options.autolock.is_some());
+    let files = node_dir.identity(Role::Manager, &options.manager_id).under(lock);
+    files.store(&manager).map_err(FoundError::Files)?;
     let founded = Founded {
         manager: made.manager.plan.identity.clone(),
         root: made.root.key_hash(),

@@ -230,6 +230,9 @@ impl Lock {
         let key = place.cluster_key().map_err(|error| error.explain())?;
         let written = blocking(|| place.write_cluster_key(&cluster.name, &key, lock));
         written.map_err(|error| error.explain())?;
+        // This manager's own key follows; should it fail, the next start finishes it.
+        let followed = blocking(|| self.house.files.set_lock(lock.is_some()));
+        followed.map_err(|error| error.explain())?;
         self.house.shared.autolock.store(lock.is_some(), Ordering::Relaxed);
         warn!(change, manager = %self.house.shared.identity, "autolock was changed at the admin socket");
         Ok(json!({ "autolock": lock.is_some() }))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use certus_node::admin::{self, Admin, AdminError};
-use certus_node::files::{FileError, IdentityDir, NodeDir};
+use certus_node::files::{FileError, IdentityDir, KeyLock, NodeDir};
 use certus_node::metrics::Metrics;
 use certus_node::system_clock;
 use certus_pki::explain::{Explain, Explanation};
@@ -88,7 +88,7 @@ impl Manager {
         let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
         // The address first: a store that was opened for nothing would stay held.
         let truth = open_truth(&place, options.clock.clone(), options.cadence).await?;
-        let opened = Opened::read(&truth, &place, &dir)?;
+        let opened = Opened::read(&truth, &place, &dir, autolock)?;
         place.write_listen(address).map_err(StartError::Keys)?;
 
         let publisher = Arc::new(Publisher::new(opened.snapshot, options.clock.clone()));
@@ -191,7 +191,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn read(truth: &Truth, place: &ManagerDir, dir: &NodeDir) -> Result<Opened, StartError> {
+    fn read(truth: &Truth, place: &ManagerDir, dir: &NodeDir, autolock: bool) -> Result<Opened, StartError> {
         let read = truth.read(|view| Ok((certus_ca::cluster(view)?, certus_ca::bundle(view)?)));
         let (Some(cluster), Some(bundle)) = read.map_err(StartError::Unanswered)? else {
             return Err(StartError::NoData { path: place.path().to_owned() });
@@ -204,7 +204,9 @@ impl Opened {
             let identity = SpiffeId { cluster: cluster.name.clone(), role: Role::Manager, id };
             let known =
                 truth.read(|view| certus_ca::node(view, &identity)).map_err(StartError::Unanswered)?;
-            let files = dir.identity(Role::Manager, &identity.id);
+            let lock = cluster_key.passphrase(&cluster.name);
+            let lock = lock.map_err(|error| StartError::Keys(KeysError::Seal(error)))?;
+            let files = dir.identity(Role::Manager, &identity.id).under(KeyLock::new(lock, autolock));
             let Some(stored) = files.load().map_err(StartError::Files)?.filter(|_| known.is_some()) else {
                 continue;
             };

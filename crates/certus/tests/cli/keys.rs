@@ -12,6 +12,9 @@ use rustix::process::Signal;
 
 use crate::harness::{Daemon, Said, World, port, until};
 
+/// How a private key that anybody can read begins.
+const PLAIN: &[u8] = b"-----BEGIN PRIVATE KEY-----";
+
 /// A cluster in `m1`, founded and not started; returns what `init` said.
 fn found(world: &World, options: &[&str]) -> Said {
     let listen = format!("127.0.0.1:{}", port());
@@ -129,6 +132,8 @@ fn a_locked_cluster_serves_nobody_until_it_is_unlocked() {
     assert_eq!(cluster_key.len(), 32);
     assert_eq!(holding(&at_rest, &cluster_key), Vec::<PathBuf>::new());
     assert_eq!(holding(&at_rest, key.as_bytes()), Vec::<PathBuf>::new());
+    assert_eq!(holding(&at_rest, PLAIN), Vec::<PathBuf>::new(), "the manager's own key is locked too");
+    assert_eq!(holding(&contents(&world.path("m1")), PLAIN).len(), 2);
     assert!(!world.everything_said().contains(&key));
     assert!(manager.log().contains("autolock was changed at the admin socket"), "{}", manager.log());
 }
@@ -148,7 +153,9 @@ fn autolock_goes_on_is_rotated_and_goes_off_while_the_manager_runs() {
         said.failed(1, "CT-4121");
     }
     let first = autolock(&["on"]).ok().json()["unlock_key"].as_str().unwrap().to_owned();
-    assert_eq!(holding(&contents(&world.path("m1")), &cluster_key), Vec::<PathBuf>::new());
+    let now = contents(&world.path("m1"));
+    assert_eq!(holding(&now, &cluster_key), Vec::<PathBuf>::new());
+    assert_eq!(holding(&now, PLAIN), Vec::<PathBuf>::new());
     world.run(&["cluster", "autolock", "on", "--data-dir", "m1"]).failed(1, "CT-4101");
     let second = autolock(&["rotate"]).ok().json()["unlock_key"].as_str().unwrap().to_owned();
     assert_ne!(first, second);
