@@ -217,7 +217,7 @@ impl Explain for LockError {
         match self {
             LockError::WrongKey { .. } => new(code::WRONG_PASSPHRASE)
                 .halves("the key that autolock printed last, or your own passphrase", "another")
-                .hint("each rotation makes a new one; certus cluster autolock rotate on a running manager"),
+                .hint("each `autolock on` and `rotate` made a new key: take the last; nothing else opens it"),
             LockError::Empty => new(code::USAGE).hint("--passphrase-file FILE"),
             LockError::Form | LockError::Version { .. } | LockError::Work { .. } => {
                 new(code::SEALED_KEY).hint("restore manager/cluster.key, or use the version that wrote it")

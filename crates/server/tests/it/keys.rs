@@ -143,6 +143,28 @@ async fn a_manager_that_slept_past_its_issuer_goes_on_with_the_one_signed_ahead(
     manager.shutdown().await.unwrap();
 }
 
+/// The crash between the record and the destruction, or a manager that was off meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_opens_the_roots_key_goes_also_where_the_manager_was_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("m1");
+    let starting = ManagerOptions::new(data_dir.clone());
+    let file = data_dir.join("manager/root-data-key.sealed");
+    found(&options(&data_dir), starting.clock.clone()).await.ok().unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let manager = Manager::start(starting.clone()).await.ok().unwrap();
+    let root = ask(&data_dir, "/root/export", "pass").await.1["root"].as_str().unwrap().to_owned();
+    assert_eq!(ask(&data_dir, "/root/take-offline", &root).await.0, 200);
+    manager.shutdown().await.unwrap();
+    assert!(!file.exists());
+
+    std::fs::write(&file, before).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let manager = Manager::start(starting).await.ok().unwrap();
+    eventually("it is destroyed", async || !file.exists()).await;
+    manager.shutdown().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manager_that_only_the_root_can_help_waits_for_it() {
     let dir = tempfile::tempdir().unwrap();
