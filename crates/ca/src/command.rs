@@ -102,6 +102,22 @@ pub enum Command {
         /// Who asked.
         by: SpiffeId,
     },
+    /// Forgets the root's sealed key: from now on it is in a file of the operator's alone.
+    TakeRootOffline {
+        /// The root's key.
+        root: Sha256,
+        /// Who asked.
+        by: SpiffeId,
+    },
+    /// Keeps the root's key again, sealed anew.
+    BringRootOnline {
+        /// The root's key.
+        root: Sha256,
+        /// Its private key, sealed by the manager that was given it; never opened here.
+        key_sealed: Vec<u8>,
+        /// Who asked.
+        by: SpiffeId,
+    },
 }
 
 /// A node of role manager that is to replicate and to sign.
@@ -287,6 +303,16 @@ pub enum Reply {
         issuers: Vec<Sha256>,
         /// The revision that carries it to watchers.
         revision: u64,
+    },
+    /// The cluster no longer holds the root's key.
+    RootTakenOffline {
+        /// The root's key.
+        root: Sha256,
+    },
+    /// The cluster holds the root's key again.
+    RootBroughtOnline {
+        /// The root's key.
+        root: Sha256,
     },
 }
 

@@ -8,6 +8,7 @@ mod draft;
 mod found;
 mod manager;
 mod order;
+mod root;
 mod token;
 
 use certus_pki::UnixTime;
@@ -106,6 +107,10 @@ fn carried_out(view: &dyn View, at: UnixTime, command: &Command) -> Result<(Repl
             manager::remove(&mut draft, node, *compromised, by)?
         }
         Command::StrikeIssuers { member, by } => manager::strike_issuers(&mut draft, *member, by)?,
+        Command::TakeRootOffline { root, by } => root::take_offline(&mut draft, root, by)?,
+        Command::BringRootOnline { root, key_sealed, by } => {
+            root::bring_online(&mut draft, root, key_sealed, by)?
+        }
     };
     Ok((reply, draft.finish()))
 }
@@ -135,6 +140,8 @@ fn refused(view: &dyn View, at: UnixTime, command: &Command, refusal: &Refusal) 
             (by, Event::ManagerRemoved { node: node.clone(), compromised: *compromised })
         }
         Command::StrikeIssuers { member, by } => (by, Event::IssuersStruck { member: *member }),
+        Command::TakeRootOffline { root, by } => (by, Event::RootTakenOffline { root: *root }),
+        Command::BringRootOnline { root, by, .. } => (by, Event::RootBroughtOnline { root: *root }),
     };
     let Ok(cluster) = settle(founded(view))? else { return Ok(Vec::new()) };
     let mut draft = Draft::new(view, at, cluster)?;

@@ -19,6 +19,9 @@ pub const PAGE_MAX: usize = 1_000;
 /// How many rows a filter without an index reads for one page before it hands back a continuation.
 pub const ROWS_READ_MAX: usize = 5_000;
 
+/// The largest sealed root key: an RSA-4096 key has some 2.4 KiB.
+pub const ROOT_KEY_SEALED_MAX: usize = 16 << 10;
+
 /// How many rows a walk over a whole table reads at once.
 pub(crate) const CHUNK: usize = 1_000;
 

@@ -86,6 +86,13 @@ pub struct CertRecord {
     pub revoked: Option<(UnixTime, Reason)>,
 }
 
+impl RootRecord {
+    /// Whether its key is kept outside the cluster.
+    pub fn is_offline(&self) -> bool {
+        self.key_sealed.is_empty()
+    }
+}
+
 impl CertRecord {
     /// Whether it is neither revoked nor ended at `at`.
     pub fn is_live(&self, at: UnixTime) -> bool {
@@ -322,5 +329,15 @@ pub enum Event {
     IssuerAdded {
         /// SHA-256 of its certificate.
         fingerprint: Sha256,
+    },
+    /// The root's key was taken offline.
+    RootTakenOffline {
+        /// The root's key.
+        root: Sha256,
+    },
+    /// The root's key was brought back.
+    RootBroughtOnline {
+        /// The root's key.
+        root: Sha256,
     },
 }

@@ -210,6 +210,18 @@ pub enum Refusal {
         /// Which node.
         node: SpiffeId,
     },
+    /// The root's key is kept outside the cluster already.
+    #[error("the key of root {} is offline", .root.short())]
+    RootOffline {
+        /// The root's key.
+        root: Sha256,
+    },
+    /// The cluster holds the root's key.
+    #[error("the key of root {} is not offline", .root.short())]
+    RootOnline {
+        /// The root's key.
+        root: Sha256,
+    },
 }
 
 /// Why a node may not have a new certificate.
@@ -305,6 +317,8 @@ impl Refusal {
             Refusal::OutOfBounds { .. } => code::OUT_OF_BOUNDS,
             Refusal::AlreadyExists { .. } => code::ALREADY_EXISTS,
             Refusal::NotPermitted { .. } | Refusal::LastOne { .. } => code::PERMISSION_DENIED,
+            Refusal::RootOffline { .. } => code::ROOT_OFFLINE,
+            Refusal::RootOnline { .. } => code::ROOT_ONLINE,
         }
     }
 }
@@ -380,6 +394,8 @@ impl Refusal {
             Refusal::LastOne { node, what } => new
                 .halves(format!("another active {what}"), "none")
                 .hint(format!("if a key of {} is lost, have it renew, then revoke the old serial", node.id)),
+            Refusal::RootOffline { .. } => new.hint("certus cluster root bring-online FILE"),
+            Refusal::RootOnline { .. } => new.hint("certus cluster root take-offline FILE"),
             Refusal::NotPermitted { .. } => {
                 new.hint("ask with another identity: certus --home DIR, or ask an admin for a token")
             }

@@ -63,5 +63,8 @@ fn harden() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     // Refused only where the limit is lower already.
     let _ = setrlimit(Resource::Core, none);
+    // A collector that cores are piped to is not bound by the limit (core(5)); and no other process of
+    // this user reads the memory.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }

@@ -15,9 +15,11 @@ mod cert_revoke;
 mod cert_rotate;
 mod cert_sign;
 mod cert_verify;
+mod cluster_autolock;
 mod cluster_bundle;
 pub(crate) mod cluster_init;
 mod cluster_operator;
+mod cluster_root;
 mod cluster_status;
 mod config_check;
 mod config_schema;
@@ -41,7 +43,10 @@ mod manager_remove;
 mod node_list;
 mod node_seen;
 mod node_start;
+mod node_unlock;
 mod offline;
+mod own_manager;
+mod secret;
 mod show;
 mod token_create;
 mod token_list;
@@ -72,8 +77,11 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Cluster(ClusterVerb::Init(init)) => cluster_init::run(&context, init).await,
         Noun::Cluster(ClusterVerb::Status) => cluster_status::run(&context).await,
         Noun::Cluster(ClusterVerb::Operator(operator)) => cluster_operator::run(&context, operator).await,
+        Noun::Cluster(ClusterVerb::Autolock(verb)) => cluster_autolock::run(&context, verb).await,
+        Noun::Cluster(ClusterVerb::Root(verb)) => cluster_root::run(&context, verb).await,
         Noun::Cluster(ClusterVerb::Bundle) => cluster_bundle::run(&context).await,
         Noun::Node(NodeVerb::Start(start)) => node_start::run(&context, start).await,
+        Noun::Node(NodeVerb::Unlock(unlock)) => node_unlock::run(&context, unlock).await,
         Noun::Node(NodeVerb::List) => node_list::run(&context).await,
         Noun::Node(NodeVerb::Failures(seen)) => node_seen::failures(&context, seen).await,
         Noun::Node(NodeVerb::Connections(seen)) => node_seen::connections(&context, seen).await,

@@ -5,6 +5,7 @@
 
 pub(crate) mod atomic;
 mod identity;
+mod lock;
 
 use std::fs::{self, File};
 use std::io;
@@ -15,6 +16,7 @@ use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{NodeId, PrivateKey, Role, code};
 
 pub use identity::{IdentityDir, Stored};
+pub use lock::KeyLock;
 
 /// A daemon's data directory, held by this process alone for as long as the value lives.
 pub struct NodeDir {

@@ -220,6 +220,16 @@ codes! {
     LEDGER = 4106;
     /// The key that must sign is not there, or cannot be opened.
     CA_KEY_ABSENT = 4107;
+    /// The manager is locked: its cluster key is under a passphrase that it was not given yet.
+    LOCKED = 4120;
+    /// The manager's cluster key is not under a passphrase.
+    NOT_LOCKED = 4121;
+    /// The root's key, which is needed, is kept outside the cluster.
+    ROOT_OFFLINE = 4122;
+    /// The root's key is in the cluster already.
+    ROOT_ONLINE = 4123;
+    /// The last issuer that was signed ahead ends soon, and the root's key is offline.
+    ROOT_NEEDED = 4124;
 
     /// The command or its options are wrong.
     USAGE = 5101;

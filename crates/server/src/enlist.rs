@@ -152,9 +152,9 @@ impl Shared {
         let roots = self.truth.read(|view| certus_ca::roots(view)).map_err(EnlistError::Unanswered)?;
         let root = roots.into_iter().filter(|root| root.active).max_by_key(|root| root.not_after);
         let root = root.ok_or(EnlistError::NoRoot)?;
-        let cluster_key = self.place.cluster_key().map_err(EnlistError::Keys)?;
-        let root_data_key = self.place.root_data_key(&self.identity.cluster, &cluster_key, &root.key_hash);
-        Ok(ClusterKeys { cluster_key, root_data_key: Some(root_data_key.map_err(EnlistError::Keys)?) })
+        let keys = self.place.reveal_for_sealing(&self.identity.cluster, &root.key_hash);
+        let (cluster_key, root_data_key) = keys.map_err(EnlistError::Keys)?;
+        Ok(ClusterKeys { cluster_key, root_data_key })
     }
 
     /// An issuer for another manager: opens the root's key for one signature.

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use certus_ca::{Command, Genesis, Refusal, Reply, Settings};
-use certus_node::files::{FileError, Fresh, NodeDir};
+use certus_node::files::{FileError, Fresh, KeyLock, NodeDir};
 use certus_pki::defaults::ROOT_LIFETIME;
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::key::BadKey;
+use certus_pki::key::{BadKey, Passphrase};
 use certus_pki::{
     Bundle, CaPlan, ClusterName, Issuer, KeyType, LeafPlan, Lifetime, NodeId, PrivateKey, Role, Sha256,
     Signer, SpiffeId, UnixTime, Validity, code,
@@ -26,7 +26,7 @@ use crate::storage::{Storage, StorageError};
 use crate::truth::{CaMachine, Truth, Unanswered};
 
 /// What a cluster is founded with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct FoundOptions {
     /// Its name, which is its trust domain.
@@ -47,6 +47,8 @@ pub struct FoundOptions {
     pub root_key_type: KeyType,
     /// Every other key that is made here.
     pub key_type: KeyType,
+    /// What the manager's cluster key is put under; without it the key is in a plain file of mode 0600.
+    pub autolock: Option<Arc<Passphrase>>,
 }
 
 impl FoundOptions {
@@ -68,6 +70,7 @@ impl FoundOptions {
             issuer_lifetime: certus_pki::defaults::ISSUER_LIFETIME,
             root_key_type: KeyType::P256,
             key_type: KeyType::P256,
+            autolock: None,
         }
     }
 }
@@ -143,12 +146,17 @@ pub async fn found_keeping(
             &made.cluster_key,
             (&made.root.key_hash(), &made.root_data_key),
             &made.issuing,
+            options.autolock.as_deref(),
         )
         .and_then(|()| unfinished.write_listen(options.listen))
         .map_err(FoundError::Keys)?;
     let bundle = made.commit(&unfinished.store(), clock).await?;
     let manager = Fresh { key: &made.manager.key, chain: &made.manager.chain, bundle: &bundle };
-    node_dir.identity(Role::Manager, &options.manager_id).store(&manager).map_err(FoundError::Files)?;
+    let lock = made.cluster_key.passphrase(&options.cluster);
+    let lock = lock.map_err(|error| FoundError::Keys(KeysError::Seal(error)))?;
+    let lock = KeyLock::new(lock, options.autolock.is_some());
+    let files = node_dir.identity(Role::Manager, &options.manager_id).under(lock);
+    files.store(&manager).map_err(FoundError::Files)?;
     let founded = Founded {
         manager: made.manager.plan.identity.clone(),
         root: made.root.key_hash(),

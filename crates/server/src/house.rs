@@ -6,21 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::rand::fill;
-use certus_ca::{Command, Deltas, RenewAsk, Reply, Settings};
+use certus_ca::{Command, Deltas, RenewAsk};
 use certus_node::files::{FileError, Fresh, IdentityDir};
 use certus_node::metrics::Metrics;
 use certus_pki::cert::Certificate;
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{
-    CaPlan, CertId, Issuer, KeyType, PrivateKey, Role, Root, Signer, SpiffeId, UnixTime, Validity, code,
-    renewal,
-};
+use certus_pki::{CertId, PrivateKey, Root, Signer, SpiffeId, UnixTime, code, renewal};
 use certus_tls::{BadIdentity, Identity, NotPublished, Snapshot, sweep_each_second};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::keys::{IssuingKey, KeysError, ManagerDir, fresh_serial};
+use crate::keys::{KeysError, ManagerDir};
 use crate::members::Members;
+use crate::offline::RootGate;
 use crate::shared::{NotIssued, Shared};
 use crate::truth::Unanswered;
 
@@ -29,11 +27,6 @@ use crate::truth::Unanswered;
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Nodes overdue that are counted and named; more are counted as this many.
 const OVERDUE_MAX: usize = 1000;
-/// A new issuer signs when every connected node knows it, or after this.
-const ISSUER_KNOWN_WITHIN: Duration = Duration::from_secs(30);
-/// A new issuer is made when the old one has less than this many lifetimes left of the longest-lived
-/// certificates it signs.
-const ISSUER_AHEAD: i64 = 2;
 /// How often a manager asks how far the log is committed.
 const TOUCH_EVERY: Duration = Duration::from_secs(2);
 /// After a change of trust could not be taken over, before the next try.
@@ -48,6 +41,10 @@ pub(crate) struct House {
     pub(crate) files: IdentityDir,
     /// Held while changes of trust are taken over and written.
     pub(crate) taking_over: Arc<Mutex<()>>,
+    /// Held while issuers are made and follow each other.
+    pub(crate) issuers: Arc<tokio::sync::Mutex<()>>,
+    /// Held while the root's key leaves the cluster or comes back.
+    pub(crate) root: Arc<RootGate>,
 }
 
 impl House {
@@ -58,7 +55,8 @@ impl House {
         let metrics = self.metrics.clone();
         let sweep = sweep_each_second(credentials, move |cuts| metrics.cut(cuts.len()));
         let (follow, own, issuer, announce) = (self.clone(), self.clone(), self.clone(), self.clone());
-        let (touch, members, deadlines) = (self.shared.clone(), self.shared.clone(), self);
+        let (touch, members, root, deadlines) =
+            (self.shared.clone(), self.shared.clone(), self.clone(), self);
         let task = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
             let stopping = stopping.clone();
             tasks.spawn(async move {
@@ -77,6 +75,7 @@ impl House {
         task(Box::pin(async move { keep_in_touch(&touch).await }));
         task(Box::pin(async move { Members::new(&members).keep().await }));
         task(Box::pin(async move { deadlines.watch_deadlines().await }));
+        task(Box::pin(async move { root.watch_root().await }));
     }
 
     /// Why the manager is not ready; nothing when it is.
@@ -94,6 +93,7 @@ impl House {
         if let Err(unusable) = self.shared.publisher.current().check(self.shared.truth.now()) {
             reasons.push(unusable.explain());
         }
+        reasons.extend(self.awaits_root());
         reasons
     }
 
@@ -153,7 +153,7 @@ impl House {
         }
     }
 
-    fn take_over(&self) -> Result<(), HouseError> {
+    pub(crate) fn take_over(&self) -> Result<(), HouseError> {
         let _one_at_a_time = self.taking_over.lock().unwrap_or_else(PoisonError::into_inner);
         let publisher = &self.shared.publisher;
         loop {
@@ -198,7 +198,7 @@ impl House {
     /// To be called before it serves: nobody could reach it to help.
     pub(crate) async fn wake(&self) -> Result<(), HouseError> {
         let now = self.shared.truth.now();
-        self.next_issuer_if_due(now).await?;
+        self.issuer_in_time(now).await?;
         let snapshot = self.shared.publisher.current();
         self.renew(snapshot.identity().ok_or(HouseError::NoIdentity)?).await.map(drop)
     }
@@ -242,7 +242,7 @@ impl House {
         let mut failures = 0;
         loop {
             let now = self.shared.truth.now();
-            let wait = match self.next_issuer_if_due(now).await {
+            let wait = match self.keep_issuers_at(now).await {
                 Ok(due) => {
                     failures = 0;
                     until(due, now)
@@ -255,17 +255,6 @@ impl House {
             };
             tokio::time::sleep(wait).await;
         }
-    }
-
-    /// Makes at `now` the issuer that is due; returns when the next one is.
-    async fn next_issuer_if_due(&self, now: UnixTime) -> Result<UnixTime, HouseError> {
-        let cluster = self.shared.truth.read(|view| certus_ca::cluster(view));
-        let cluster = cluster.map_err(HouseError::Unanswered)?.ok_or(HouseError::NoIdentity)?;
-        let due = |shared: &Shared| issuer_due(&shared.issuing().issuer, &cluster.settings);
-        if now >= due(&self.shared) {
-            self.next_issuer(now).await?;
-        }
-        Ok(due(&self.shared))
     }
 
     /// A fresh key and a new certificate over it, through the log like everybody's.
@@ -290,59 +279,6 @@ impl House {
         self.metrics.renewed();
         info!(not_after = %identity.leaf().not_after, "the manager renewed its own certificate");
         Ok(due(identity.leaf(), 0))
-    }
-
-    /// Makes the next issuer while the present one still signs: opens the root's key for one signature.
-    async fn next_issuer(&self, now: UnixTime) -> Result<(), HouseError> {
-        let read = self.shared.truth.read(|view| Ok((certus_ca::cluster(view)?, certus_ca::roots(view)?)));
-        let (cluster, roots) = read.map_err(HouseError::Unanswered)?;
-        let (Some(cluster), Some(root)) =
-            (cluster, roots.into_iter().filter(|root| root.active).max_by_key(|root| root.not_after))
-        else {
-            return Err(HouseError::NoIdentity);
-        };
-        let cluster_key = self.place.cluster_key().map_err(HouseError::Keys)?;
-        let root_key = self.place.root_key(&cluster.name, &cluster_key, &root.key_hash, &root.key_sealed);
-        let root_key = root_key.map_err(HouseError::Keys)?;
-        let root = Issuer::from_der(&root.der).map_err(|error| HouseError::Keys(KeysError::Issuer(error)))?;
-        let key_type: KeyType = self.shared.issuing().key.public_key().key_type();
-        let key = PrivateKey::generate(key_type).map_err(HouseError::Key)?;
-        let tag = format!("issuer {}", self.shared.identity.id);
-        let present = self.shared.issuing().issuer.certificate().not_after;
-        let mut validity = Validity::starting(now, cluster.settings.issuer_lifetime);
-        let root_ends = root.certificate().not_after;
-        if validity.not_after > root_ends {
-            validity.not_after = root_ends;
-            // One that ends with the root is not made over and over for the sake of seconds.
-            if root_ends <= present.plus(cluster.settings.leaf_lifetime) {
-                return Err(HouseError::RootEnds { root: root_ends, present });
-            }
-        }
-        let plan = CaPlan::issuer(&cluster.name, &tag, validity);
-        let serial = fresh_serial().map_err(HouseError::Keys)?;
-        let issuer = root.sign_ca(&plan, key.public_key(), serial, &root_key);
-        let issuer = issuer.map_err(|error| HouseError::Keys(KeysError::Issuer(error)))?;
-        drop(root_key);
-
-        let by = self.shared.identity.clone();
-        let der = issuer.certificate().der.clone();
-        let reply = self.shared.truth.propose(&Command::AddIssuer { der, by }).await;
-        let Reply::IssuerAdded { revision, .. } = reply.map_err(HouseError::Unanswered)? else {
-            return Err(HouseError::Unanswered(Unanswered::Mismatched { asked: "new issuer" }));
-        };
-        let epoch = certus_pki::Epoch { generation: cluster.epoch.generation, revision };
-        // First ourselves: what we sign and hand out from here on must verify against what we hand out.
-        self.take_over()?;
-        // Not so long that the present issuer could sign no more meanwhile.
-        let left = present.secs_since(now) - i64::from(cluster.settings.leaf_lifetime.secs());
-        let patience = Duration::from_secs(u64::try_from(left / 2).unwrap_or(0)).min(ISSUER_KNOWN_WITHIN);
-        let known = self.shared.presence.wait_enforced(epoch, patience).await;
-        let issuing = IssuingKey { issuer, key };
-        self.place.write_issuer(&cluster.name, &cluster_key, &issuing).map_err(HouseError::Keys)?;
-        let not_after = issuing.issuer.certificate().not_after;
-        self.shared.issue_with(issuing);
-        info!(%not_after, known_to = known.enforced, not_yet_to = known.pending.len(), "a new issuer signs");
-        Ok(())
     }
 
     /// Alerts when a node did not renew by its deadline, once for each deadline (never silently expired).
@@ -403,13 +339,6 @@ fn again(failures: u32, end: Option<UnixTime>, now: UnixTime, jitter: u8) -> Dur
     // Hurry ends with what is to be replaced: afterwards nothing is left that could run out.
     let left = end.map(|end| end.secs_since(now)).filter(|left| *left > 0).unwrap_or(i64::MAX);
     Duration::from_secs_f64(renewal::backoff_secs(failures, left, jitter))
-}
-
-/// When the issuer after `issuer` is to be made: an operator's certificate may live longer than nodes' do.
-fn issuer_due(issuer: &Issuer, settings: &Settings) -> UnixTime {
-    let longest = settings.lifetime_of(Role::Client).max(settings.lifetime_of(Role::Worker));
-    let ahead = ISSUER_AHEAD * i64::from(longest.secs());
-    UnixTime::from_secs(issuer.certificate().not_after.secs() - ahead)
 }
 
 fn due(leaf: &Certificate, jitter: u8) -> UnixTime {

@@ -167,7 +167,10 @@ impl Enlisting<'_> {
         let issuing = IssuingKey { issuer, key: issuer_key };
         let write = || -> Result<(), KeysError> {
             unfinished.create()?;
-            unfinished.write_keys(cluster, &keys.cluster_key, &root, keys.root_data_key.as_ref())?;
+            unfinished.write_cluster_key(cluster, &keys.cluster_key, None)?;
+            if let Some(root_data_key) = &keys.root_data_key {
+                unfinished.write_root_data_key(cluster, &keys.cluster_key, &root, root_data_key)?;
+            }
             unfinished.write_issuer(cluster, &keys.cluster_key, &issuing)?;
             unfinished.write_listen(self.options.listen)?;
             unfinished.write_advertise(&self.options.advertise)?;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use certus_node::admin::{self, Admin, AdminError};
-use certus_node::files::{FileError, IdentityDir, NodeDir};
+use certus_node::files::{FileError, IdentityDir, KeyLock, NodeDir};
 use certus_node::metrics::Metrics;
 use certus_node::system_clock;
 use certus_pki::explain::{Explain, Explanation};
+use certus_pki::key::Passphrase;
 use certus_pki::{Accept, Issuers, Rejection, Role, Sha256, SpiffeId, UnixTime, code};
 use certus_tls::{
     BadIdentity, ClientCertificate, Clock, Credentials, Identity, NotPublished, Publisher, Registry, Server,
@@ -45,6 +46,9 @@ pub struct ManagerOptions {
     pub clock: Clock,
     /// How its log is filled and cut; the default is right but for benchmarks.
     pub cadence: Cadence,
+    /// What opens the cluster key where it is locked; without it a locked manager waits for
+    /// `certus node unlock`.
+    pub passphrase: Option<Arc<Passphrase>>,
 }
 
 impl ManagerOptions {
@@ -56,6 +60,7 @@ impl ManagerOptions {
             advertise: None,
             clock: system_clock(),
             cadence: Cadence::default(),
+            passphrase: None,
         }
     }
 }
@@ -84,13 +89,15 @@ impl Manager {
             return Err(StartError::NoData { path: place.path().to_owned() });
         }
         let dir = NodeDir::open(&options.data_dir).map_err(StartError::Files)?;
+        place.remove_unfinished().map_err(StartError::Keys)?;
+        let autolock = crate::locked::open_cluster_key(&place, &dir, options.passphrase.as_deref()).await?;
         let address = options.listen.or_else(|| place.listen()).unwrap_or(FALLBACK);
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| StartError::Listen { address, error })?;
         let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
         // The address first: a store that was opened for nothing would stay held.
         let storage = Storage::in_directory(&place.store()).map_err(StartError::Storage)?;
-        let opened = Opened::read(&storage, &place, &dir, (options.clock)())?;
+        let opened = Opened::read(&storage, &place, &dir, (options.clock)(), autolock)?;
         place.write_listen(address).map_err(StartError::Keys)?;
         let advertise = advertised(&place, options.advertise.as_ref(), address).map_err(StartError::Keys)?;
 
@@ -105,22 +112,25 @@ impl Manager {
             Arc::new(Shared::new(identity, truth, publisher, issuing, manager_metrics, place.clone()));
         shared.managers.send_replace(vec![advertise.clone()]);
         shared.know_managers().map_err(StartError::Unanswered)?;
+        shared.autolock.store(autolock, std::sync::atomic::Ordering::Relaxed);
         let house = House {
             shared: shared.clone(),
             metrics: metrics.clone(),
             place: place.clone(),
             files: opened.files,
             taking_over: Arc::default(),
+            issuers: Arc::default(),
+            root: Arc::default(),
         };
-        if opened.slept {
-            info!("the manager's own certificate ended while it was off: it gives itself a new one");
-            house.wake().await.map_err(|failed| StartError::NotWoken(failed.explain()))?;
-            let usable = shared.publisher.current().check(shared.truth.now());
-            usable.map_err(StartError::Unusable)?;
-        }
         let tasks = TaskTracker::new();
         let (leaving, left) = watch::channel(false);
         serve_admin(&dir, &house, &tasks, leaving).await?;
+        if opened.slept {
+            info!("the manager's own certificate ended while it was off: it gives itself a new one");
+            house.wake_with_root().await.map_err(|failed| StartError::NotWoken(failed.explain()))?;
+            let usable = shared.publisher.current().check(shared.truth.now());
+            usable.map_err(StartError::Unusable)?;
+        }
         let files = house.files.clone();
         tasks.spawn(serve_api(listener, shared.clone(), metrics));
         catch_up(&shared).await?;
@@ -189,7 +199,7 @@ impl Manager {
         // The store is about to be removed: what it says on its way down matters to nobody.
         let _ = self.shutdown().await;
         files.forget()?;
-        let gone = place.forget();
+        let gone = place.remove();
         gone.map_err(|error| FileError::Io { verb: "remove", path: place.path().to_owned(), error })
     }
 
@@ -289,6 +299,7 @@ impl Opened {
         place: &ManagerDir,
         dir: &NodeDir,
         now: UnixTime,
+        autolock: bool,
     ) -> Result<Opened, StartError> {
         let view = storage.view().map_err(StartError::Storage)?;
         let fault = |fault| StartError::Unanswered(Unanswered::Fault(fault));
@@ -298,7 +309,19 @@ impl Opened {
             return Err(StartError::NoData { path: place.path().to_owned() });
         }
         for id in dir.enrolled(Role::Manager).map_err(StartError::Files)? {
+            let cluster_key = place.cluster_key().map_err(StartError::Keys)?;
             let files = dir.identity(Role::Manager, &id);
+            let cluster = match certus_ca::cluster(&view).map_err(fault)? {
+                Some(cluster) => cluster.name,
+                // One that has just joined has locked nothing yet.
+                None => match files.load().map_err(StartError::Files)? {
+                    Some(stored) => stored.identity.cluster,
+                    None => continue,
+                },
+            };
+            let lock = cluster_key.passphrase(&cluster);
+            let lock = lock.map_err(|error| StartError::Keys(KeysError::Seal(error)))?;
+            let files = files.under(KeyLock::new(lock, autolock));
             let Some(stored) = files.load().map_err(StartError::Files)? else { continue };
             let identity = stored.identity.clone();
             let known = joins || certus_ca::node(&view, &identity).map_err(fault)?.is_some();
@@ -307,7 +330,6 @@ impl Opened {
             }
             // One that has just joined trusts what it was given then, until the log has come.
             let bundle = applied.clone().unwrap_or(stored.bundle);
-            let cluster_key = place.cluster_key().map_err(StartError::Keys)?;
             let issuing = place.issuing_key(&identity.cluster, &cluster_key).map_err(StartError::Keys)?;
             let pin = bundle.roots().iter().max_by_key(|root| root.not_after()).map(|root| root.key_hash());
             let pin = pin.ok_or_else(|| StartError::NoData { path: place.path().to_owned() })?;
@@ -342,7 +364,9 @@ async fn serve_admin(
     let stop = house.shared.stopping.clone();
     let router = admin::router(admin)
         .merge(crate::operator::router(house.shared.clone()))
-        .merge(crate::leave::router(house.shared.clone(), leaving));
+        .merge(crate::leave::router(house.shared.clone(), leaving))
+        .merge(crate::locked::router(house.clone()))
+        .merge(crate::offline::router(house.clone()));
     let serving = admin::serve_unix(&dir.admin_socket(), router, stop).await;
     let serving = serving.map_err(StartError::Admin)?;
     tasks.spawn(async move {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certus_pki::Code;
+use certus_pki::{Code, UnixTime};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -21,6 +21,8 @@ struct Numbers {
     nodes_connected: Gauge,
     nodes_overdue: Gauge,
     log_applied: Gauge,
+    root_offline: Gauge,
+    issuing_until: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,6 +61,18 @@ impl ManagerMetrics {
             "Last entry of the log that is applied",
             n.log_applied.clone(),
         );
+        registry.register("root_offline", "Whether the root's key is offline", n.root_offline.clone());
+        registry.register(
+            "issuing_until_timestamp_seconds",
+            "Until when every manager can issue with the issuers signed so far",
+            n.issuing_until.clone(),
+        );
+    }
+
+    /// Whether the root's key is offline, and until when every manager can issue without it.
+    pub(crate) fn root(&self, offline: bool, issuing_until: UnixTime) {
+        self.0.root_offline.set(offline.into());
+        self.0.issuing_until.set(issuing_until.secs());
     }
 
     pub(crate) fn joined(&self) {

@@ -7,6 +7,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::rand::fill;
 use certus_pki::explain::{Explain, Explanation};
+use certus_pki::key::Passphrase;
 use certus_pki::{ClusterName, Sha256, code};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -27,6 +28,10 @@ pub enum Purpose {
     RootKey,
     /// A manager's issuer key.
     IssuerKey,
+    /// The cluster key, under what a passphrase derives.
+    ClusterKey,
+    /// A manager's own TLS key, in a file that other programs read too.
+    NodeKey,
 }
 
 impl Purpose {
@@ -35,6 +40,8 @@ impl Purpose {
             Purpose::RootDataKey => "certus root data key",
             Purpose::RootKey => "certus root key",
             Purpose::IssuerKey => "certus issuer key",
+            Purpose::ClusterKey => "certus cluster key",
+            Purpose::NodeKey => "certus node key",
         }
     }
 }
@@ -102,6 +109,24 @@ impl SealingKey {
             .len();
         body.truncate(length);
         Ok(body)
+    }
+
+    /// A passphrase that only who has this key knows: for files in a form that takes one.
+    pub(crate) fn passphrase(&self, cluster: &ClusterName) -> Result<Passphrase, SealError> {
+        let purpose = Purpose::NodeKey;
+        let secret = Salt::new(HKDF_SHA256, b"certus.v1").extract(&self.0);
+        let mut bytes = Zeroizing::new([0; SealingKey::BYTES]);
+        secret
+            .expand(&[purpose.as_str().as_bytes(), b"\0", cluster.as_str().as_bytes()], HKDF_SHA256)
+            .and_then(|derived| derived.fill(&mut *bytes))
+            .map_err(|_| SealError::Broken { purpose })?;
+        let mut digits = Zeroizing::new(String::with_capacity(2 * SealingKey::BYTES));
+        for byte in bytes.iter() {
+            for digit in [byte >> 4, byte & 15] {
+                digits.push(char::from_digit(digit.into(), 16).unwrap_or_default());
+            }
+        }
+        Ok(Passphrase::new(digits))
     }
 
     fn derive(&self, purpose: Purpose) -> Result<LessSafeKey, SealError> {

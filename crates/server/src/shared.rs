@@ -1,6 +1,7 @@
 //! What every call of a manager works with, and the two things it does with it: admitting and renewing.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) place: ManagerDir,
     /// Where managers are reached, by the record.
     pub(crate) managers: watch::Sender<Vec<String>>,
+    /// Whether the cluster key is under an unlock key on disk.
+    pub(crate) autolock: AtomicBool,
     issuing: RwLock<Arc<IssuingKey>>,
     /// When this manager last knew what a majority had committed.
     in_touch: Mutex<Instant>,
@@ -61,6 +64,7 @@ impl Shared {
             stopping: CancellationToken::new(),
             place,
             managers: watch::Sender::new(Vec::new()),
+            autolock: AtomicBool::new(false),
             issuing: RwLock::new(Arc::new(issuing)),
             in_touch: Mutex::new(Instant::now()),
             retiring: Mutex::default(),

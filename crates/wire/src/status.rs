@@ -9,18 +9,31 @@ use crate::v1;
 
 /// The status that carries `explanation`.
 pub fn to_status(explanation: &Explanation) -> Status {
-    let details = v1::Explanation {
-        code: explanation.code.number().into(),
-        message: explanation.message.clone(),
-        facts: explanation
-            .facts
-            .iter()
-            .map(|(label, value)| v1::Fact { label: label.clone(), value: value.clone() })
-            .collect(),
-        hint: explanation.hint.clone(),
-    };
+    let details = explanation_to_wire(explanation);
     let message = format!("{}: {}", explanation.code, explanation.message);
     Status::with_details(grpc_code(explanation.code), message, details.encode_to_vec().into())
+}
+
+/// An explanation as a message carries it.
+pub fn explanation_to_wire(explanation: &Explanation) -> v1::Explanation {
+    let facts = explanation.facts.iter();
+    v1::Explanation {
+        code: explanation.code.number().into(),
+        message: explanation.message.clone(),
+        facts: facts.map(|(label, value)| v1::Fact { label: label.clone(), value: value.clone() }).collect(),
+        hint: explanation.hint.clone(),
+    }
+}
+
+/// The explanation that a message carries; none without a code.
+pub fn explanation_from_wire(carried: v1::Explanation) -> Option<Explanation> {
+    let code = u16::try_from(carried.code).ok().filter(|number| *number > 0)?;
+    Some(Explanation {
+        code: Code::from_number(code),
+        message: carried.message,
+        facts: carried.facts.into_iter().map(|fact| (fact.label, fact.value)).collect(),
+        hint: carried.hint,
+    })
 }
 
 /// The explanation that `status` carries; one that carries none is explained by its message.
@@ -28,15 +41,7 @@ pub fn from_status(status: &Status) -> Explanation {
     let carried = (!status.details().is_empty())
         .then(|| v1::Explanation::decode(status.details()).ok())
         .flatten()
-        .and_then(|details| {
-            let code = u16::try_from(details.code).ok().filter(|number| *number > 0)?;
-            Some(Explanation {
-                code: Code::from_number(code),
-                message: details.message,
-                facts: details.facts.into_iter().map(|fact| (fact.label, fact.value)).collect(),
-                hint: details.hint,
-            })
-        });
+        .and_then(explanation_from_wire);
     carried.unwrap_or_else(|| {
         let code = match status.code() {
             tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => code::DEADLINE,

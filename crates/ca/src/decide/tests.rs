@@ -5,6 +5,7 @@ mod laws;
 mod managers;
 mod renew;
 mod revoke;
+mod root;
 
 use certus_pki::{
     CaPlan, Change, Directive, Epoch, Explain, Grant, Lifetime, Purpose, Role, Serial, Signer, UnixTime,

@@ -20,6 +20,8 @@ persist_enum!(Command, "command" {
     11 = Promote { node, by };
     12 = RemoveManager { node, compromised, by };
     13 = StrikeIssuers { member, by };
+    30 = TakeRootOffline { root, by };
+    31 = BringRootOnline { root, key_sealed, by };
 });
 
 persist_struct! {
@@ -50,6 +52,8 @@ persist_enum!(Reply, "reply" {
     11 = Promoted { member };
     12 = ManagerRemoved { member, certs, revision };
     13 = IssuersStruck { issuers, revision };
+    30 = RootTakenOffline { root };
+    31 = RootBroughtOnline { root };
 });
 
 persist_enum!(Refusal, "refusal" {
@@ -78,6 +82,8 @@ persist_enum!(Refusal, "refusal" {
     23 = NotPermitted { by, why };
     24 = LastOne { node, what };
     25 = NotAManager { node };
+    40 = RootOffline { root };
+    41 = RootOnline { root };
 });
 
 persist_enum!(Barred, "bar" {

@@ -56,6 +56,8 @@ persist_enum!(Event, "event" {
     12 = ManagerPromoted { node };
     13 = ManagerRemoved { node, compromised };
     14 = IssuersStruck { member };
+    30 = RootTakenOffline { root };
+    31 = RootBroughtOnline { root };
 });
 
 impl Persist for Code {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use certus_pki::{ClusterName, KeyType, Lifetime, NodeId, defaults};
 use clap::{Args, Subcommand};
 
+use super::keys::{AutolockVerb, RootVerb};
+
 /// What can be done with a cluster.
 #[derive(Subcommand)]
 pub(crate) enum ClusterVerb {
@@ -23,6 +25,12 @@ pub(crate) enum ClusterVerb {
     Bundle,
     /// Make an operator's identity anew, on the manager's machine
     Operator(Operator),
+    /// Whether a manager needs an unlock key after a restart
+    #[command(subcommand, arg_required_else_help = true)]
+    Autolock(AutolockVerb),
+    /// The root's key: take it out of the cluster, bring it back
+    #[command(subcommand, arg_required_else_help = true)]
+    Root(RootVerb),
 }
 
 /// `certus cluster operator`.
@@ -54,7 +62,9 @@ pub(crate) struct Operator {
   certus cluster init --name prod --data-dir m1 --no-start
       only founds
   certus cluster init --name lab --leaf-lifetime 2m
-      nodes renew about every 80 seconds")]
+      nodes renew about every 80 seconds
+  certus cluster init --name prod --data-dir m1 --autolock
+      a stolen disk opens nothing: prints an unlock key, needed after every restart")]
 pub(crate) struct Init {
     /// The cluster's name: a-z 0-9 . - _
     #[arg(long, alias = "cn", value_name = "NAME")]
@@ -87,6 +97,12 @@ pub(crate) struct Init {
     /// The keys of issuers and managers
     #[arg(long, value_name = "TYPE", default_value = "p256")]
     pub(crate) key_type: KeyType,
+    /// Keep the cluster key under an unlock key, which is printed once and needed after every restart
+    #[arg(long)]
+    pub(crate) autolock: bool,
+    /// With --autolock: a passphrase of your own instead; `-` reads standard input. Else CERTUS_PASSPHRASE
+    #[arg(long, value_name = "FILE|-", requires = "autolock")]
+    pub(crate) passphrase_file: Option<PathBuf>,
     /// Replace the identity of another cluster that this user has
     #[arg(long)]
     pub(crate) force: bool,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use certus_pki::NodeId;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::keys::Unlock;
 use crate::config::MtlsWord;
 
 /// What can be done with nodes.
@@ -12,6 +13,8 @@ use crate::config::MtlsWord;
 pub(crate) enum NodeVerb {
     /// Run a node in the foreground; a worker joins first if it has not
     Start(Start),
+    /// Give a locked manager of this machine its unlock key
+    Unlock(Unlock),
     /// The nodes of the cluster
     #[command(after_help = "Examples:
   certus node list
@@ -69,6 +72,8 @@ certus agent start the same as certus node start --role agent: a node without a 
 
 Examples:
   certus manager start --data-dir m1
+  certus manager start --data-dir m1 --passphrase-file unlock.key
+      one that is locked, without the step certus node unlock
   certus worker start --manager 10.0.0.7:7443 --token-file web-1.token --id web-1 --data-dir w1
       joins and runs
   certus worker start --data-dir w1 --config certus.yaml
@@ -99,6 +104,10 @@ pub(crate) struct Start {
     #[arg(long, value_name = "true|false|permissive", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = mtls_word)]
     pub(crate) enable_mtls: Option<MtlsWord>,
+    /// Managers only: what unlocks the cluster key; `-` reads standard input. Else CERTUS_PASSPHRASE, else
+    /// a locked manager waits for `certus node unlock`
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) passphrase_file: Option<PathBuf>,
     /// Managers only: where to listen, instead of what was founded
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) listen: Option<std::net::SocketAddr>,

@@ -1,13 +1,15 @@
 //! `certus cluster init`: founds a cluster and goes on as its first manager.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use certus_node::{Fresh, system_clock};
 use certus_pki::{ClusterName, Explain, Explanation};
 use certus_server::{FoundOptions, Founded, ManagerOptions};
 use serde::Serialize;
 
-use super::{Context, node_start};
+use super::cluster_autolock::{KEEP, with_fresh};
+use super::{Context, node_start, secret};
 use crate::args::Init;
 use crate::daemon::Ending;
 use crate::home::{self, Home, Known};
@@ -23,6 +25,8 @@ struct Report {
     data_dir: String,
     operator: String,
     home: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unlock_key: Option<String>,
 }
 
 pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanation> {
@@ -43,6 +47,12 @@ pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanati
     options.issuer_lifetime = init.issuer_lifetime;
     options.root_key_type = init.root_key_type;
     options.key_type = init.key_type;
+    let mut printed = None;
+    if init.autolock {
+        let (key, fresh) = with_fresh(secret::given(init.passphrase_file.as_deref())?)?;
+        printed = fresh.then(|| key.as_str().to_owned());
+        options.autolock = Some(Arc::new(key));
+    }
     let address = dialable(init.listen);
     let keeping = |founded: &Founded| keep(&context.home, &init.name, founded, &address);
     let founded = certus_server::found_keeping(&options, system_clock(), keeping).await;
@@ -57,6 +67,7 @@ pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanati
         data_dir: data_dir.display().to_string(),
         operator: founded.operator.identity.to_string(),
         home: context.home.dir().display().to_string(),
+        unlock_key: printed,
     };
     context.terminal.report(&report, || words(&report, &founded));
     if init.no_start {
@@ -66,9 +77,10 @@ pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanati
     context.terminal.say(
         "\nnext      certus token create --role worker      in another terminal; ctrl-c ends this manager",
     );
-    let mut options = ManagerOptions::new(data_dir);
-    options.advertise.clone_from(&init.advertise);
-    node_start::manager(options, &mut Ending::listen()?).await
+    let mut manager = ManagerOptions::new(data_dir);
+    manager.advertise.clone_from(&init.advertise);
+    manager.passphrase = options.autolock;
+    node_start::manager(manager, &mut Ending::listen()?).await
 }
 
 /// Keeps the operator's identity and the manager's address for later commands.
@@ -107,7 +119,12 @@ fn words(report: &Report, founded: &Founded) -> String {
         report.data_dir,
         report.operator,
         report.home,
-    )
+    ) + &unlock_words(report)
+}
+
+fn unlock_words(report: &Report) -> String {
+    let key = report.unlock_key.as_ref();
+    key.map_or_else(String::new, |key| format!("\nunlock    {key}\n          {KEEP}"))
 }
 
 #[cfg(test)]

@@ -23,6 +23,10 @@ struct Report {
     issuers: Vec<Authority>,
     connected: Vec<Connected>,
     overdue: Vec<Overdue>,
+    root_offline: bool,
+    issuing_until: Option<String>,
+    root_alert: Option<String>,
+    autolock: bool,
 }
 
 #[derive(Serialize)]
@@ -63,6 +67,9 @@ fn words(status: &v1::ClusterStatus) -> String {
     for issuer in &status.issuers {
         line("issuer", authority(issuer, now));
     }
+    for (label, value) in root_words(status, now) {
+        line(label, value);
+    }
     for manager in &status.managers {
         line("manager", format!("{manager}   certus {}", status.version));
     }
@@ -93,6 +100,27 @@ fn words(status: &v1::ClusterStatus) -> String {
     lines.join("\n")
 }
 
+/// Where the root's key is, unless it is where it was founded, and how long issuing goes on without it.
+fn root_words(status: &v1::ClusterStatus, now: certus_pki::UnixTime) -> Vec<(&'static str, String)> {
+    let Some(state) = &status.root_state else { return Vec::new() };
+    let mut lines = Vec::new();
+    if state.offline {
+        let until = show::at(state.issuing_until);
+        lines.push((
+            "root key",
+            format!("offline; issuing goes on until {until} ({})", until.relative_to(now)),
+        ));
+    }
+    if let Some(alert) = &state.alert {
+        let hint = alert.hint.as_deref().unwrap_or_default();
+        lines.push(("alert", format!("{}: {hint}", alert.message)));
+    }
+    if state.autolock {
+        lines.push(("autolock", "on: this manager needs its unlock key after a restart".to_owned()));
+    }
+    lines
+}
+
 fn authority(authority: &v1::Authority, now: certus_pki::UnixTime) -> String {
     let end = show::at(authority.not_after);
     let key = show::short_hash(&authority.key_hash);
@@ -116,6 +144,7 @@ impl Report {
             node: node.node.clone(),
             renew_by: show::rfc3339(node.renew_by),
         };
+        let root = status.root_state.as_ref();
         Report {
             cluster: status.cluster.clone(),
             version: status.version.clone(),
@@ -130,6 +159,10 @@ impl Report {
             issuers: status.issuers.iter().map(authority).collect(),
             connected: status.connected.iter().map(connected).collect(),
             overdue: status.overdue.iter().map(overdue).collect(),
+            root_offline: root.is_some_and(|root| root.offline),
+            issuing_until: root.map(|root| show::rfc3339(root.issuing_until)),
+            root_alert: root.and_then(|root| root.alert.as_ref()).map(|alert| alert.message.clone()),
+            autolock: root.is_some_and(|root| root.autolock),
         }
     }
 }

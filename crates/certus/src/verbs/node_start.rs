@@ -2,12 +2,14 @@
 
 mod agent;
 
+use std::sync::Arc;
+
 use certus_node::{Node, NodeDir, NodeOptions, StartError};
 use certus_pki::{Explain, Explanation, Role, code};
 use certus_server::{Manager, ManagerOptions};
 
-use super::Context;
 use super::joining_token::{self, Given};
+use super::{Context, secret};
 use crate::args::{NodeRole, Start};
 use crate::config::{Config, For, Told, warnings};
 use crate::daemon::{Ending, Letter};
@@ -22,6 +24,7 @@ pub(super) async fn run(context: &Context, start: Start) -> Result<Exit, Explana
             let mut options = ManagerOptions::new(data_dir);
             options.listen = start.listen;
             options.advertise = start.advertise;
+            options.passphrase = secret::given(start.passphrase_file.as_deref())?.map(Arc::new);
             manager(options, &mut Ending::listen()?).await
         }
         NodeRole::Worker => worker(context, &start).await,
@@ -29,7 +32,8 @@ pub(super) async fn run(context: &Context, start: Start) -> Result<Exit, Explana
     }
 }
 
-/// Runs a manager until it is told to end, fails, or has left its cluster.
+/// Runs a manager until it is told to end, fails, or has left its cluster. If it is locked and there is
+/// no passphrase, it waits for `certus node unlock`.
 pub(super) async fn manager(options: ManagerOptions, ending: &mut Ending) -> Result<Exit, Explanation> {
     let Some(started) = ending.unless_told(Manager::start(options)).await else { return Ok(Exit::Done) };
     let manager = started.map_err(|error| error.explain())?;
@@ -115,6 +119,9 @@ fn worker_options(context: &Context, start: &Start) -> Result<NodeOptions, Expla
         if given {
             return Err(only_for(option, "manager", "a worker's listeners stand in --config"));
         }
+    }
+    if start.passphrase_file.is_some() {
+        return Err(only_for("--passphrase-file", "manager", "a worker has no cluster key"));
     }
     let config = read(start, For::Worker)?;
     let data_dir = start.data_dir.clone().or(config.data_dir);

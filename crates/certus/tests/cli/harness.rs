@@ -71,7 +71,7 @@ impl World {
     /// The binary with nothing of this machine's user: its own home, and no settings of theirs.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_certus"));
-        for name in ["CERTUS_MANAGER", "CERTUS_LOG", "CERTUS_TOKEN", "NO_COLOR"] {
+        for name in ["CERTUS_MANAGER", "CERTUS_LOG", "CERTUS_TOKEN", "CERTUS_PASSPHRASE", "NO_COLOR"] {
             command.env_remove(name);
         }
         command.env("HOME", self.path("user")).env("CERTUS_HOME", self.path("home"));

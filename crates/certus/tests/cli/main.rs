@@ -8,6 +8,7 @@ mod harness;
 mod init;
 mod interop;
 mod join;
+mod keys;
 mod operator;
 mod secrets;
 mod story;

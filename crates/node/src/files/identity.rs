@@ -2,7 +2,7 @@
 //! certificate.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use certus_pki::cert::Certificate;
 use certus_pki::explain::{Explain, Explanation};
@@ -13,12 +13,13 @@ use certus_wire::{bundle_from_wire, bundle_to_wire, v1};
 use prost::Message;
 use zeroize::Zeroizing;
 
-use super::{FileError, Fresh, atomic};
+use super::{FileError, Fresh, KeyLock, atomic};
 
 /// The directory of one identity, `certs/ROLE-ID`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct IdentityDir {
     path: PathBuf,
+    lock: Option<Arc<KeyLock>>,
 }
 
 /// What was read back.
@@ -50,7 +51,24 @@ impl Stored {
 impl IdentityDir {
     /// An identity's files in any directory of its own: also a person's, in `CERTUS_HOME`.
     pub fn at(path: PathBuf) -> IdentityDir {
-        IdentityDir { path }
+        IdentityDir { path, lock: None }
+    }
+
+    /// The same, with the private key kept under `lock` while that is on.
+    #[must_use]
+    pub fn under(self, lock: KeyLock) -> IdentityDir {
+        IdentityDir { lock: Some(Arc::new(lock)), ..self }
+    }
+
+    /// Locks or unlocks the private key on disk, for this value and its clones.
+    ///
+    /// # Errors
+    /// The files cannot be read or written. What is there stays usable; a later load finishes the change.
+    pub fn set_lock(&self, on: bool) -> Result<(), FileError> {
+        if let Some(lock) = &self.lock {
+            lock.set(on);
+        }
+        self.load().map(drop)
     }
 
     /// The directory.
@@ -66,10 +84,15 @@ impl IdentityDir {
     /// Keeps key, chain and bundle. The chain and its key change together or not at all; the bundle is
     /// written first, because an old chain with a newer bundle is still usable.
     pub fn store(&self, fresh: &Fresh<'_>) -> Result<(), FileError> {
+        let _one_at_a_time = self.writing();
+        self.store_now(fresh)
+    }
+
+    fn store_now(&self, fresh: &Fresh<'_>) -> Result<(), FileError> {
         atomic::make_dir(&self.path)?;
         self.store_bundle(fresh.bundle)?;
         let path = self.path.join(CREDENTIALS);
-        let key = key_pem(fresh.key, &path)?;
+        let key = self.key_pem(fresh.key, &path)?;
         let mut text = Zeroizing::new(String::with_capacity(16 << 10));
         text.push_str(&key);
         text.push_str(&certificates(fresh.chain));
@@ -92,10 +115,12 @@ impl IdentityDir {
     ///
     /// What is made from the one truth is made again where a crash left it behind.
     pub fn load(&self) -> Result<Option<Stored>, FileError> {
+        let _one_at_a_time = self.writing();
         let path = self.path.join(CREDENTIALS);
         let Some(text) = read_text(&path)? else { return Ok(None) };
         let wrong = |why| FileError::content(&path, why);
-        let key = PrivateKey::from_pem(&text).map_err(|error| wrong(error.explain()))?;
+        let passphrase = self.lock.as_ref().map(|lock| &lock.passphrase);
+        let key = PrivateKey::from_pem_with(&text, passphrase).map_err(|error| wrong(error.explain()))?;
         let certificates = Certificate::many_from_pem(&text).map_err(|error| wrong(error.explain()))?;
         let leaf = certificates[0].clone();
         if leaf.public_key != *key.public_key() {
@@ -109,7 +134,20 @@ impl IdentityDir {
         let identity = leaf.identity().map_err(no_identity)?;
         let chain: Vec<Vec<u8>> = certificates.into_iter().map(|certificate| certificate.der).collect();
         let bundle = self.load_bundle()?;
-        self.store_derived(&key_pem(&key, &path)?, &chain, &bundle)?;
+        let is_locked = text.contains(pem::ENCRYPTED_PRIVATE_KEY);
+        if self.is_locked() == is_locked {
+            let key = match is_locked {
+                false => self.key_pem(&key, &path)?,
+                // Its own text: encrypted again it would look otherwise each time.
+                true => {
+                    Zeroizing::new(text.split("-----BEGIN CERTIFICATE").next().unwrap_or_default().to_owned())
+                }
+            };
+            self.store_derived(&key, &chain, &bundle)?;
+        } else {
+            // The lock changed, or a crash came while it did.
+            self.store_now(&Fresh { key: &key, chain: &chain, bundle: &bundle })?;
+        }
         Ok(Some(Stored { identity, key, chain, leaf, bundle }))
     }
 
@@ -120,14 +158,14 @@ impl IdentityDir {
         let path = self.path.join(PENDING_KEY);
         let wrong = |why| FileError::content(&path, why);
         if let Some(text) = read_text(&path)?
-            && let Ok(key) = PrivateKey::from_pem(&text)
+            && let Ok(key) = PrivateKey::from_pem_with(&text, self.lock.as_ref().map(|lock| &lock.passphrase))
             // A crash between storing a certificate and forgetting that its key was pending.
             && current.is_none_or(|current| current != key.public_key())
         {
             return Ok(key);
         }
         let key = PrivateKey::generate(KeyType::P256).map_err(|error| wrong(error.explain()))?;
-        atomic::write(&path, key_pem(&key, &path)?.as_bytes())?;
+        atomic::write(&path, self.key_pem(&key, &path)?.as_bytes())?;
         Ok(key)
     }
 
@@ -171,6 +209,23 @@ impl IdentityDir {
         atomic::remove(&self.path.join(PENDING_KEY))
     }
 
+    fn is_locked(&self) -> bool {
+        self.lock.as_ref().is_some_and(|lock| lock.is_on())
+    }
+
+    /// Where a lock may change, its identity is read and written by one at a time.
+    fn writing(&self) -> Option<MutexGuard<'_, ()>> {
+        self.lock.as_ref().map(|lock| lock.writing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn key_pem(&self, key: &PrivateKey, path: &Path) -> Result<Zeroizing<String>, FileError> {
+        let text = match &self.lock {
+            Some(lock) if lock.is_on() => key.to_encrypted_pem(&lock.passphrase).map(Zeroizing::new),
+            _ => key.to_pem(),
+        };
+        text.map_err(|error| FileError::content(path, error.explain()))
+    }
+
     fn load_bundle(&self) -> Result<Bundle, FileError> {
         let path = self.path.join(BUNDLE);
         let wrong = |what: &str| FileError::content(&path, Explanation::new(code::BAD_ENCODING, what));
@@ -205,10 +260,6 @@ const BUNDLE_LABEL: &str = "CERTUS BUNDLE";
 
 fn certificates(chain: &[Vec<u8>]) -> String {
     chain.iter().map(|der| pem::encode(pem::CERTIFICATE, der)).collect()
-}
-
-fn key_pem(key: &PrivateKey, path: &Path) -> Result<Zeroizing<String>, FileError> {
-    key.to_pem().map_err(|error| FileError::content(path, error.explain()))
 }
 
 fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, FileError> {

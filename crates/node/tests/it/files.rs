@@ -4,7 +4,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use certus_node::files::KeyLock;
 use certus_node::{FileError, Fresh, IdentityDir, NodeDir};
+use certus_pki::key::Passphrase;
 use certus_pki::{Certificate, Explain, PrivateKey, Role, Signer, code};
 
 use crate::authority::{Authority, delta, key};
@@ -134,4 +136,36 @@ fn a_directory_has_one_process() {
     drop(first);
     NodeDir::open(temp.path()).unwrap().keep_managers(&["a:1".into(), "b:2".into()]).unwrap();
     assert_eq!(NodeDir::open(temp.path()).unwrap().managers().unwrap(), ["a:1", "b:2"]);
+}
+
+#[test]
+fn a_key_under_a_lock_is_nowhere_in_the_clear_and_the_lock_may_change() {
+    let (authority, temp) = (Authority::new("prod"), tempfile::tempdir().unwrap());
+    let (dir, plain, key) = enrolled(&authority, temp.path());
+    let lock = |on| KeyLock::new(Passphrase::new("correct horse".to_owned()), on);
+    let at = || dir.identity(Role::Worker, &"web-1".parse().unwrap());
+    let clear = || {
+        let read = |name: &str| fs::read_to_string(plain.path().join(name)).unwrap();
+        let text = [read("credentials.pem"), read("node.key")];
+        let count = |label: &str| text.iter().filter(|text| text.contains(label)).count();
+        (count("-----BEGIN PRIVATE KEY"), count("-----BEGIN ENCRYPTED PRIVATE KEY"))
+    };
+    assert_eq!(clear(), (2, 0));
+    // Loaded under a lock that is on: a change that a crash cut short is finished.
+    let locked = at().under(lock(true));
+    assert_eq!(locked.load().unwrap().unwrap().key.public_key(), key.public_key());
+    assert_eq!(clear(), (0, 2));
+    let before = fs::read(plain.path().join("node.key")).unwrap();
+    locked.load().unwrap().unwrap();
+    assert_eq!(fs::read(plain.path().join("node.key")).unwrap(), before, "it is not written each time");
+    assert_eq!(plain.load().err().unwrap().explain().code, code::PASSPHRASE_NEEDED);
+
+    locked.set_lock(false).unwrap();
+    assert_eq!(clear(), (2, 0));
+    locked.set_lock(true).unwrap();
+    let chain = authority.chain("worker/web-1", key.public_key());
+    locked.store(&Fresh { key: &key, chain: &chain, bundle: &authority.bundle() }).unwrap();
+    assert_eq!(clear(), (0, 2));
+    let other = at().under(KeyLock::new(Passphrase::new("battery staple".to_owned()), true));
+    assert!(other.load().is_err());
 }

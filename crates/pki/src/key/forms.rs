@@ -43,7 +43,8 @@ impl Passphrase {
         self.0.is_empty()
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// The passphrase itself, for whoever derives a key from it or hands it on to where that is done.
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }

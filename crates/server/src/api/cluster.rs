@@ -17,6 +17,7 @@ use tracing::info;
 use super::name::{self, Named};
 use super::{caller_of, refuse};
 use crate::fleet::Connected;
+use crate::offline::Outlook;
 use crate::shared::Shared;
 
 /// Rows of one page, unless fewer are asked for.
@@ -45,9 +46,10 @@ impl v1::cluster_server::Cluster for Cluster {
                 certus_ca::issuers(view)?,
                 certus_ca::due(view, now, NAMED_MAX)?,
                 count_nodes(view, &nodes)?,
+                Outlook::read(view, now)?,
             ))
         });
-        let (cluster, roots, issuers, due, nodes) = read.map_err(|error| refuse(&error))?;
+        let (cluster, roots, issuers, due, nodes, outlook) = read.map_err(|error| refuse(&error))?;
         let cluster = cluster.ok_or_else(|| refuse(&not_founded()))?;
         let managers = shared.managers_on_record().map_err(|error| refuse(&error))?;
         let roots = roots.iter().filter(|root| root.active).map(|root| authority(&root.der));
@@ -69,6 +71,7 @@ impl v1::cluster_server::Cluster for Cluster {
             nodes,
             overdue: overdue.collect(),
             managers: managers.into_iter().map(|manager| manager.node).collect(),
+            root_state: outlook.map(|outlook| root_state(&outlook, now, shared)),
         }))
     }
 
@@ -378,6 +381,15 @@ impl Cluster {
 
     fn epoch_at(&self, revision: u64) -> Epoch {
         Epoch { generation: self.shared.publisher.current().epoch().generation, revision }
+    }
+}
+
+fn root_state(outlook: &Outlook, now: UnixTime, shared: &Shared) -> v1::RootState {
+    v1::RootState {
+        offline: outlook.offline,
+        issuing_until: outlook.issuing_until.secs(),
+        alert: outlook.explain_alert(now).map(|alert| certus_wire::status::explanation_to_wire(&alert)),
+        autolock: shared.autolock.load(std::sync::atomic::Ordering::Relaxed),
     }
 }
 

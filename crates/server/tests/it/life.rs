@@ -131,7 +131,8 @@ async fn a_manager_that_slept_gives_itself_a_new_certificate() {
             assert!(leaf_of(&manager.credentials()).not_after > now());
             manager.credentials().current().check(now()).unwrap();
             let trusted = manager.credentials().current().bundle().issuers().len();
-            assert_eq!(trusted, issuers, "after {days} d");
+            // The one that is signed ahead may be there already.
+            assert!((issuers..=issuers + 1).contains(&trusted), "after {days} d: {trusted}");
             manager.shutdown().await.unwrap();
         }
     }
@@ -155,7 +156,8 @@ async fn issuers_follow_each_other_without_a_gap() {
     }
     assert!(seen.len() >= 3, "the node's certificates came from {} issuers", seen.len());
     let trusted = node.credentials().current().bundle().issuers().len();
-    assert!(trusted <= 4, "{trusted} issuers are trusted: those that ended are not forgotten");
+    // One signs, one follows, two still vouch for their last leaves, one has ended meanwhile.
+    assert!(trusted <= 5, "{trusted} issuers are trusted: those that ended are not forgotten");
     // An attempt on a busy machine may fail and be made again; what counts is that nothing ran out.
     assert!(node.metrics().renewals().0 >= 5);
 }
@@ -168,7 +170,8 @@ async fn who_was_away_while_the_issuer_changed_finds_back() {
     // The next issuer is made after a third of this one's life; what joins shortly before outlives that.
     tokio::time::sleep(Duration::from_secs(14)).await;
     let node = cluster.try_worker("web-1", Some(token.clone())).await.unwrap();
-    let first = node.credentials().current().bundle().issuers().next().unwrap().key_hash;
+    let first = node.credentials().current().identity().unwrap().chain()[1].clone();
+    let first = certus_pki::Certificate::from_der(&first).unwrap().key_hash();
     node.shutdown().await;
     let own = || cluster.manager().credentials().current().identity().unwrap().chain()[1].clone();
     eventually("the manager's own certificate is of a new issuer", async || {
@@ -185,12 +188,16 @@ async fn who_was_away_while_the_issuer_changed_finds_back() {
     })
     .await;
     node.renew_now().await.unwrap();
-    let keys = std::fs::read_dir(cluster.data_dir("m1").join("manager")).unwrap();
-    let keys = keys.filter(|entry| {
-        let name = entry.as_ref().unwrap().file_name();
-        name.to_string_lossy().ends_with("issuer-key.sealed")
-    });
-    assert_eq!(keys.count(), 1, "the key of the issuer before is gone");
+    let keys = || {
+        let keys = std::fs::read_dir(cluster.data_dir("m1").join("manager")).unwrap();
+        let keys = keys.filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_string_lossy().ends_with("issuer-key.sealed")
+        });
+        keys.count()
+    };
+    // The present one's and the next one's.
+    eventually("the key of the issuer before is gone", async || keys() <= 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

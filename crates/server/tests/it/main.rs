@@ -3,6 +3,7 @@
 mod calls;
 mod failover;
 mod join;
+mod keys;
 mod life;
 mod revoke;
 mod several;
