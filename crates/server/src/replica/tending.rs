@@ -9,6 +9,7 @@ use std::sync::Weak;
 use openraft::{ChangeMembers, ServerState};
 use tokio::time::{Instant, sleep};
 
+use super::error::ProposeError;
 use super::machine::Machine;
 use super::{Inner, Replica, limits};
 
@@ -36,7 +37,8 @@ impl<M: Machine> Replica<M> {
             let metrics = raft.metrics();
             let now = metrics.borrow();
             let clocks = &self.inner.clocks;
-            clocks.check(clocks.now(), now.id, now.membership_config.membership()).err()
+            let checked = clocks.check(clocks.now(), now.id, now.membership_config.membership());
+            checked.err().filter(|error| matches!(error, ProposeError::ClockOff { .. }))
         };
         let since = off.as_ref().map(|_| off_since.unwrap_or_else(Instant::now));
         if let (Some(error), None) = (&off, off_since) {
