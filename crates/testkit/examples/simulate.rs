@@ -94,5 +94,7 @@ fn report(runs: &[Result<Outcome, Violation>], took_s: u64) -> io::Result<bool> 
     }
     writeln!(out, "{:<36}{:>12}", "slowest recovery, ms", max(|run| run.recovered_ms))?;
     writeln!(out, "{:<36}{:>12}", "slowest levelling, ms", max(|run| run.level_ms))?;
+    let digest = good.iter().fold(0, |digest, run| digest ^ run.digest.rotate_left((run.seed % 64) as u32));
+    writeln!(out, "{:<36}{digest:>#20x}", "digest of all runs")?;
     Ok(good.len() < runs.len())
 }

@@ -196,6 +196,10 @@ impl<W: Workload> Group<W> {
                 Some(failure) if failure.what.contains(I8_MARK) => {
                     return Err((Invariant::I8, failure.what.to_string()));
                 }
+                // No disk excuses a panic.
+                Some(failure) if failure.what.contains("panicked") => {
+                    return Err((Invariant::Alive, format!("manager {id}: {}", failure.what)));
+                }
                 Some(failure) => Err((Invariant::Alive, failure.what.to_string())),
                 None => look_at(host, &replica, &mut self.history, at_most, &self.clients),
             };
@@ -378,8 +382,8 @@ fn look_at<W: Workload>(
 }
 
 /// Within so long after the last fault a proposal must be committed, and again so long later every
-/// member have everything. An election takes three seconds; a leader whose clock was off, seven more.
-pub const LIVENESS: Duration = Duration::from_secs(30);
+/// member have everything. Two elections at the most, three seconds each, and a snapshot.
+pub const LIVENESS: Duration = Duration::from_secs(10);
 
 /// Steps of a run, before it heals.
 const STEPS: u64 = 120;

@@ -11,7 +11,7 @@ use super::host::Doom;
 impl<W: Workload> Group<W> {
     /// One thing happens, or nothing.
     pub(super) async fn trouble(&mut self) -> Result<(), Broken> {
-        match self.chance.below(28) {
+        match self.chance.below(40) {
             0..=2 => self.crash_one(),
             3 => self.doom_one(),
             4..=7 => self.start_one().await?,
