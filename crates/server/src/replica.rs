@@ -73,6 +73,8 @@ struct Inner<M: Machine> {
     progress: Progress,
     clocks: Clocks,
     failures: Failures,
+    /// The term this replica led when it was closed, and the last entry it had then.
+    resumed: Option<(u64, u64)>,
     /// Held while the members are being changed.
     changing: Mutex<()>,
 }
@@ -106,6 +108,10 @@ impl<M: Machine> Replica<M> {
             Ok(Progress::new(revision, view.applied_next()?))
         })?;
         let clocks = Clocks::new(clock);
+        let resumed = log::resumed(&storage, member).map_err(|error| {
+            failures.report(&error);
+            stopped(&failures, Fatal::Stopped)
+        })?;
         let log = LogStore::new(storage.clone(), failures.clone(), progress.applied_next.subscribe());
         let state = StateMachine::new(storage.clone(), progress.clone(), failures.clone(), cadence.barrier);
         let lines = Lines::new(peers, clocks.clone());
@@ -123,7 +129,8 @@ impl<M: Machine> Replica<M> {
         tokio::spawn(proposer.run(waiting));
         tokio::spawn(watch_core(raft.metrics(), failures.clone()));
         let changing = Mutex::new(());
-        let inner = Arc::new(Inner { member, raft, storage, queue, progress, clocks, failures, changing });
+        let inner =
+            Arc::new(Inner { member, raft, storage, queue, progress, clocks, failures, resumed, changing });
         tokio::spawn(tending::run(Arc::downgrade(&inner)));
         let replica = Replica { inner };
         replica.settle().await?;
@@ -176,14 +183,18 @@ impl<M: Machine> Replica<M> {
     /// was asked, by whomever. The leader alone knows, and asks a majority whether it still leads.
     pub async fn read_index(&self) -> Result<u64, ProposeError> {
         let inner = &self.inner;
-        {
+        let term = {
             let metrics = inner.raft.metrics();
             let now = metrics.borrow();
             proposer::leads(&now)?;
             inner.clocks.check(inner.clocks.now(), now.id, now.membership_config.membership())?;
-        }
+            now.current_term
+        };
+        // openraft leads on after a restart, in the same term, and then knows less of what it had
+        // committed than it did: the last of it may be any entry that was in the log.
+        let before = inner.resumed.filter(|(led, _)| *led == term).map_or(0, |(_, last)| last);
         match inner.raft.get_read_log_id().await {
-            Ok((read, _)) => Ok(read.map_or(0, |id| id.index)),
+            Ok((read, _)) => Ok(read.map_or(0, |id| id.index).max(before)),
             Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(forward))) => {
                 Err(ProposeError::NotLeading { leader: forward.leader_id.filter(|id| *id != inner.member) })
             }
@@ -241,6 +252,11 @@ impl<M: Machine> Replica<M> {
     /// Waits until the replica has stopped because its disk or state failed; for ever if not.
     pub async fn failed(&self) -> Failure {
         self.inner.failures.wait().await
+    }
+
+    /// Why the replica has stopped, if it has.
+    pub fn failure(&self) -> Option<Failure> {
+        self.inner.failures.first()
     }
 
     /// Stops, makes the state durable and closes the files. Later proposals fail.

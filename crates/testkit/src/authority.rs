@@ -239,6 +239,14 @@ fn check_tokens(before: &dyn View, after: &dyn View) -> Result<(), Broken> {
         if !kept {
             return Err((Invariant::I10, format!("a token was {was:?}, is {now:?}")));
         }
+        // Whom it admitted is indexed by the keys they showed: never more than it has uses.
+        let admitted = rows(after, Table::ByKey);
+        let admitted = admitted.iter().filter(|(key, _)| key.starts_with(was.secret_hash.as_bytes()));
+        let admitted = admitted.count();
+        if admitted > was.uses as usize {
+            let what = format!("token {} has {} uses and admitted {admitted} keys", was.token, was.uses);
+            return Err((Invariant::I10, what));
+        }
     }
     Ok(())
 }

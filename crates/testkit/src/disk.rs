@@ -96,6 +96,13 @@ impl SimDisk {
         inner.capacity = bytes.map(|bytes| used + bytes);
     }
 
+    /// Nothing goes wrong from now on, and there is room.
+    pub fn mend(&self) {
+        let mut inner = self.lock();
+        inner.fault = None;
+        inner.capacity = None;
+    }
+
     /// The process dies and the machine lives: what was written stays, synced or not.
     pub fn kill(&self) {
         let mut inner = self.lock();

@@ -4,6 +4,7 @@
 //! still but for timers; nothing sleeps. After every step the state is held against what clients
 //! were told and against a replay of its own history in memory.
 
+pub mod group;
 mod journal;
 mod life;
 mod proof;
@@ -118,7 +119,12 @@ pub enum Invariant {
     I8,
     /// What was revoked or used up stays so.
     I10,
-    /// It opens, answers and stops only when it should.
+    /// Clients see one order: what was told is seen by whoever asks later, nothing stands twice, and
+    /// what was surely not proposed does not stand at all.
+    Order,
+    /// A clock far off the majority is not believed.
+    Clock,
+    /// It opens, answers and stops only when it should, and works again in time.
     Alive,
 }
 

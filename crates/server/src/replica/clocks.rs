@@ -2,7 +2,7 @@
 //!
 //! A leader that is far off the majority of the others must not propose: its time would void tokens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,7 +41,8 @@ impl Clocks {
         self.lock().insert(member, Heard { clock, at: Instant::now() });
     }
 
-    /// Refuses if `own` is off most of the other voters that were heard of.
+    /// Refuses if `own` is off most of the other voters that were heard of, or if too few were: a
+    /// leader that was restarted leads on at once, before anybody has answered it.
     pub(super) fn check(
         &self,
         own: i64,
@@ -49,9 +50,13 @@ impl Clocks {
         membership: &Membership,
     ) -> Result<(), ProposeError> {
         let heard = self.lock();
-        let voters = membership.voter_ids().filter(|id| *id != member);
-        let mut others: Vec<i64> = voters.filter_map(|id| heard.get(&id)).map(Heard::clock_now).collect();
+        let voters: BTreeSet<MemberId> = membership.voter_ids().collect();
+        let others = voters.iter().filter(|id| **id != member);
+        let mut others: Vec<i64> = others.filter_map(|id| heard.get(id)).map(Heard::clock_now).collect();
         others.sort_unstable();
+        if others.len() < voters.len() / 2 {
+            return Err(ProposeError::NotLeading { leader: None });
+        }
         let off = others.iter().filter(|other| own.abs_diff(**other) > CLOCK_OFF_S).count();
         if off * 2 > others.len() {
             return Err(ProposeError::ClockOff { own, others: others[others.len() / 2] });

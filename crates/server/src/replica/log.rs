@@ -14,7 +14,7 @@ use super::codec::{self, DecodeError};
 use super::failure::{Failure, Failures};
 use super::limits::{REPLICATE_BYTES, REPLICATE_ENTRIES};
 use super::machine::Machine;
-use super::types::{LogId, RaftStorageError, Types, Vote};
+use super::types::{LogId, MemberId, RaftStorageError, Types, Vote};
 use crate::storage::log::Word;
 use crate::storage::{Storage, StorageError, blocking};
 
@@ -184,9 +184,20 @@ fn decode_all<M: Machine>(rows: Vec<(u64, Vec<u8>)>) -> Result<Vec<Entry<Types<M
     entries.collect()
 }
 
+/// The term that `member` led when its log was closed, and the log's last entry, if it led.
+pub(super) fn resumed(storage: &Storage, member: MemberId) -> Result<Option<(u64, u64)>, LogError> {
+    blocking(|| {
+        let vote = storage.word(Word::Vote)?.map(|bytes| codec::decode_vote(&bytes)).transpose();
+        let vote = vote.map_err(|source| LogError::Word { word: Word::Vote, source })?;
+        let led = vote.filter(|vote| vote.committed && vote.leader_id.node_id == member);
+        let last = storage.last_entry()?.map(|(index, _)| index);
+        Ok(led.zip(last).map(|(vote, last)| (vote.leader_id.term, last)))
+    })
+}
+
 /// The log could not be read or written.
 #[derive(Debug, thiserror::Error)]
-enum LogError {
+pub(super) enum LogError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error("entry {index} of the log cannot be read")]

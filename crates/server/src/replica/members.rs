@@ -105,19 +105,49 @@ impl<M: Machine> Replica<M> {
 
     async fn change(&self, changes: ChangeMembers<MemberId, Member>) -> Result<(), MembershipError> {
         let Ok(_alone) = self.inner.changing.try_lock() else { return Err(MembershipError::InProgress) };
-        self.change_alone(changes).await
+        // On top of an unfinished change, openraft would mix the two, and a leader that the first one
+        // removes would panic at the second.
+        if self.is_between_steps() {
+            self.take_steps(ChangeMembers::AddVoterIds(BTreeSet::new())).await?;
+        }
+        self.take_steps(changes).await
     }
 
-    /// The same for whoever holds the lock. Voters that are removed are not kept as learners.
-    pub(super) async fn change_alone(
-        &self,
-        changes: ChangeMembers<MemberId, Member>,
-    ) -> Result<(), MembershipError> {
+    /// Takes the second step of a change whose leader was lost after the first.
+    pub(super) async fn finish_change(&self) -> Result<(), MembershipError> {
+        let Ok(_alone) = self.inner.changing.try_lock() else { return Err(MembershipError::InProgress) };
+        match self.is_between_steps() {
+            true => self.take_steps(ChangeMembers::AddVoterIds(BTreeSet::new())).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a change has taken its first step only.
+    pub(super) fn is_between_steps(&self) -> bool {
+        let metrics = self.inner.raft.metrics();
+        let now = metrics.borrow();
+        now.membership_config.membership().get_joint_config().len() > 1
+    }
+
+    /// The change itself. Voters that are removed are not kept as learners.
+    async fn take_steps(&self, changes: ChangeMembers<MemberId, Member>) -> Result<(), MembershipError> {
         let raft = &self.inner.raft;
-        proposer::leads(&raft.metrics().borrow()).map_err(not_changed)?;
+        let before = {
+            let metrics = raft.metrics();
+            let now = metrics.borrow();
+            proposer::leads(&now).map_err(not_changed)?;
+            // A leader that was removed leads for a moment more, but openraft panics at a further change.
+            if now.membership_config.membership().get_node(&now.id).is_none() {
+                return Err(MembershipError::NotLeading { leader: None });
+            }
+            *now.membership_config.log_id()
+        };
         let changed = timeout(limits::MEMBERSHIP, raft.change_membership(changes, false)).await;
         let Ok(changed) = changed else { return Err(MembershipError::Unknown) };
+        // What is refused after the members changed was refused its second step: the first was taken.
+        let begun = *raft.metrics().borrow().membership_config.log_id() != before;
         changed.map(drop).map_err(|error| match error {
+            RaftError::APIError(_) if begun => MembershipError::Unknown,
             // As with commands: it may be in the log of another member.
             RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => MembershipError::Unknown,
             RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => match error {

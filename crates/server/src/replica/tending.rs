@@ -3,12 +3,12 @@
 //! openraft 0.9 cannot hand the lead over. A leader that must not propose falls silent instead, so
 //! that the others elect one of them.
 
-use std::collections::BTreeSet;
 use std::sync::Weak;
 
-use openraft::{ChangeMembers, ServerState};
+use openraft::ServerState;
 use tokio::time::{Instant, sleep};
 
+use super::error::{MembershipError, ProposeError};
 use super::machine::Machine;
 use super::{Inner, Replica, limits};
 
@@ -24,7 +24,7 @@ pub(super) async fn run<M: Machine>(replica: Weak<Inner<M>>) {
         }
         let replica = Replica { inner };
         off_since = replica.mind_clock(off_since);
-        replica.finish_change().await;
+        replica.see_change_through().await;
     }
 }
 
@@ -36,7 +36,8 @@ impl<M: Machine> Replica<M> {
             let metrics = raft.metrics();
             let now = metrics.borrow();
             let clocks = &self.inner.clocks;
-            clocks.check(clocks.now(), now.id, now.membership_config.membership()).err()
+            let checked = clocks.check(clocks.now(), now.id, now.membership_config.membership());
+            checked.err().filter(|error| matches!(error, ProposeError::ClockOff { .. }))
         };
         let since = off.as_ref().map(|_| off_since.unwrap_or_else(Instant::now));
         if let (Some(error), None) = (&off, off_since) {
@@ -50,24 +51,21 @@ impl<M: Machine> Replica<M> {
         since
     }
 
-    /// Takes the second step of a change whose leader was lost after the first.
-    async fn finish_change(&self) {
-        let unfinished = {
+    /// Finishes a change of members that another leader began, once its first step is applied.
+    async fn see_change_through(&self) {
+        let applied = {
             let metrics = self.inner.raft.metrics();
             let now = metrics.borrow();
-            let applied = now.last_applied.map(|id| id.index);
-            let stored = &now.membership_config;
-            now.state == ServerState::Leader
-                && stored.membership().get_joint_config().len() > 1
-                && applied >= stored.log_id().map(|id| id.index)
+            let changed = now.membership_config.log_id().map(|id| id.index);
+            now.state == ServerState::Leader && now.last_applied.map(|id| id.index) >= changed
         };
-        if !unfinished {
+        if !applied || !self.is_between_steps() {
             return;
         }
-        let Ok(_alone) = self.inner.changing.try_lock() else { return };
-        let finished = self.change_alone(ChangeMembers::AddVoterIds(BTreeSet::new())).await;
-        match finished {
+        match self.finish_change().await {
             Ok(()) => tracing::info!("finished the change of members that another leader began"),
+            // Its own leader is at it.
+            Err(MembershipError::InProgress) => {}
             Err(error) => tracing::warn!(%error, "a change of members is not finished yet"),
         }
     }

@@ -87,7 +87,8 @@ pub(super) fn row_value(receipt: &Receipt, command: &[u8]) -> Vec<u8> {
     out
 }
 
-fn next_place(view: &dyn View) -> Result<u64, Fault> {
+/// How many rows the journal has.
+pub(super) fn next_place(view: &dyn View) -> Result<u64, Fault> {
     let bytes = view.get(Table::Meta, PLACES)?;
     bytes.map_or(Ok(0), |bytes| Ok(split_id(&bytes)?.0))
 }

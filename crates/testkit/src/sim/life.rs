@@ -270,7 +270,7 @@ fn forgive_fault(fate: Fate, found: Result<(), Broken>) -> Result<(), Broken> {
     }
 }
 
-fn words(error: &dyn std::error::Error) -> String {
+pub(super) fn words(error: &dyn std::error::Error) -> String {
     match error.source() {
         None => error.to_string(),
         Some(cause) => format!("{error}: {}", words(cause)),

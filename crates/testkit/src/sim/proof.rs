@@ -47,8 +47,7 @@ impl Proof {
     pub(super) fn step<W: Workload>(&mut self, view: &dyn View, clients: &W) -> Result<(), Broken> {
         let before = self.model.clone();
         for (_, row) in journal::rows_from(view, self.places()).map_err(unreadable)? {
-            self.replay::<W::Machine>(&row)?;
-            self.seen.push(row);
+            self.replay::<W::Machine>(row)?;
         }
         self.check_told()?;
         let revision = W::Machine::revision(view).map_err(unreadable)?;
@@ -71,27 +70,12 @@ impl Proof {
             }
         }
         self.step(view, clients)?;
-        for table in Table::ALL {
-            let all = |view: &dyn View| {
-                let rows = view.scan(table, Bound::Unbounded, Bound::Unbounded, usize::MAX);
-                rows.map_err(unreadable)
-            };
-            let (found, expected) = (all(view)?, all(&self.model)?);
-            if found != expected {
-                let what = format!(
-                    "{} has {} rows, a replay has {}, and they differ",
-                    table.name(),
-                    found.len(),
-                    expected.len()
-                );
-                return Err((Invariant::I2, what));
-            }
-        }
-        Ok(())
+        same(view, &self.model)
     }
 
-    fn replay<M: Subject>(&mut self, row: &[u8]) -> Result<(), Broken> {
-        let (at, command) = journal::decode_row(row).map_err(unreadable)?;
+    /// Takes in the next row of the journal.
+    pub(super) fn replay<M: Subject>(&mut self, row: Vec<u8>) -> Result<Receipt, Broken> {
+        let (at, command) = journal::decode_row(&row).map_err(unreadable)?;
         if Some(at) < self.last_at {
             let what = format!("time {at} after {:?}", self.last_at);
             return Err((Invariant::I5, what));
@@ -102,7 +86,13 @@ impl Proof {
             let what = format!("replayed, it gives {receipt:?}");
             return Err((Invariant::I2, what));
         }
-        Ok(())
+        self.seen.push(row);
+        Ok(receipt)
+    }
+
+    /// The journal as seen.
+    pub(super) fn rows(&self) -> &[Vec<u8>] {
+        &self.seen
     }
 
     /// Every receipt stands where it says it does. Each is looked up once: `seen` never changes.
@@ -125,6 +115,27 @@ impl Proof {
     }
 }
 
-fn unreadable(fault: Fault) -> Broken {
+/// Whether a state is, row by row, what a replay gives.
+pub(super) fn same(view: &dyn View, model: &MemStore) -> Result<(), Broken> {
+    for table in Table::ALL {
+        let all = |view: &dyn View| {
+            let rows = view.scan(table, Bound::Unbounded, Bound::Unbounded, usize::MAX);
+            rows.map_err(unreadable)
+        };
+        let (found, expected) = (all(view)?, all(model)?);
+        if found != expected {
+            let what = format!(
+                "{} has {} rows, a replay has {}, and they differ",
+                table.name(),
+                found.len(),
+                expected.len()
+            );
+            return Err((Invariant::I2, what));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn unreadable(fault: Fault) -> Broken {
     (Invariant::Alive, fault.to_string())
 }

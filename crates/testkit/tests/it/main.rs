@@ -1,3 +1,4 @@
 //! The integration tests of the simulation: one binary.
 
 mod crashes;
+mod group;

@@ -325,3 +325,25 @@ async fn messages_for_another_member_are_refused() {
     let error = group.replica(1).answer(&message::encode_vote_request(3, &vote)).await.unwrap_err();
     assert_eq!(error.to_string(), "the message is for manager 3, this is manager 1");
 }
+
+#[tokio::test]
+async fn a_leader_that_is_restarted_reads_nothing_stale() {
+    let mut group = Group::of_three().await;
+    let leader = group.leader().await;
+    propose(&leader, "web-1").await.unwrap();
+    let committed = leader.propose_encoded(b"web-2".to_vec()).await.unwrap();
+    let id = leader.status().member;
+    group.stop(id).await;
+    // It leads on in its term, and knows less of what it had committed than it did.
+    let back = group.start(id).await;
+    let begin = Instant::now();
+    let index = loop {
+        match back.read_index().await {
+            Ok(index) => break index,
+            Err(ProposeError::NotLeading { leader: Some(_) }) => return,
+            Err(error) => assert!(begin.elapsed() < Duration::from_secs(60), "{error}"),
+        }
+        sleep(Duration::from_millis(5)).await;
+    };
+    assert!(index >= committed.index, "{index} is before {}", committed.index);
+}
