@@ -6,6 +6,7 @@
 mod admit;
 mod draft;
 mod found;
+mod generation;
 mod order;
 mod token;
 
@@ -98,6 +99,11 @@ fn carried_out(view: &dyn View, at: UnixTime, command: &Command) -> Result<(Repl
         Command::Revoke { target, reason, by } => order::revoke(&mut draft, target, *reason, by)?,
         Command::Direct { node, directive, by } => order::direct(&mut draft, node, *directive, by)?,
         Command::AddIssuer { der, by } => found::add_issuer(&mut draft, der, by)?,
+        Command::Restore { made_at, by } => generation::restore(&mut draft, *made_at, by)?,
+        Command::Recover { by } => generation::recover(&mut draft, by)?,
+        Command::RevokeUnrecorded { cert, reason, by } => {
+            generation::revoke_unrecorded(&mut draft, cert, *reason, by)?
+        }
     };
     Ok((reply, draft.finish()))
 }
@@ -120,6 +126,11 @@ fn refused(view: &dyn View, at: UnixTime, command: &Command, refusal: &Refusal) 
             (by, Event::Directed { node: node.clone(), directive: *directive })
         }
         Command::AddIssuer { der, by } => (by, found::issuer_added(der)),
+        Command::Restore { by, .. } | Command::Recover { by } => (by, generation::refused(view, command)?),
+        Command::RevokeUnrecorded { cert, reason, by } => {
+            let (cert, node, reason) = (cert.cert, cert.node.clone(), *reason);
+            (by, Event::UnrecordedRevoked { cert, node, reason })
+        }
     };
     let Ok(cluster) = settle(founded(view))? else { return Ok(Vec::new()) };
     let mut draft = Draft::new(view, at, cluster)?;

@@ -1,7 +1,9 @@
 //! The persisted form of commands, replies and refusals. Tags are never reused.
 
 use super::{Document, Malformed, Persist, Reader, Writer, persist_enum, persist_struct};
-use crate::command::{Command, CreateToken, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target};
+use crate::command::{
+    Command, CreateToken, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target, UnrecordedCert,
+};
 use crate::refusal::{Barred, Refusal};
 
 persist_enum!(Command, "command" {
@@ -13,6 +15,9 @@ persist_enum!(Command, "command" {
     6 = Revoke { target, reason, by };
     7 = Direct { node, directive, by };
     8 = AddIssuer { der, by };
+    50 = Restore { made_at, by };
+    51 = Recover { by };
+    52 = RevokeUnrecorded { cert, reason, by };
 });
 
 persist_struct! {
@@ -24,6 +29,7 @@ persist_struct! {
     JoinAsk { secret_hash, role, id, public_key }
     RenewAsk { node, from, public_key }
     Issued { node, cert, der, again }
+    UnrecordedCert { cert, node, key_hash, not_after }
 }
 
 persist_enum!(Target, "target" { 1 = Node(node); 2 = Cert(cert); });
@@ -37,6 +43,8 @@ persist_enum!(Reply, "reply" {
     6 = Revoked { node, certs, revision };
     7 = Directed { revision };
     8 = IssuerAdded { key_hash, revision };
+    50 = Restored { epoch, tokens };
+    51 = Recovered { epoch };
 });
 
 persist_enum!(Refusal, "refusal" {
@@ -74,6 +82,7 @@ persist_enum!(Barred, "bar" {
     5 = OlderKey { newest_at };
     6 = KeyNotFresh;
     7 = KeyRevoked { at, reason };
+    50 = NotOnRecord;
 });
 
 impl Persist for Result<Reply, Refusal> {

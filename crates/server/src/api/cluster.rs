@@ -377,6 +377,7 @@ fn certificate(cert: CertRecord, newest: bool) -> v1::Cert {
             certus_ca::How::Founded => "founded",
             certus_ca::How::Joined => "joined",
             certus_ca::How::Renewed => "renewed",
+            certus_ca::How::Unrecorded => "unrecorded",
         }
         .to_owned(),
         revoked_at: cert.revoked.map(|(at, _)| at.secs()),
