@@ -220,6 +220,12 @@ codes! {
     LEDGER = 4106;
     /// The key that must sign is not there, or cannot be opened.
     CA_KEY_ABSENT = 4107;
+    /// A backup cannot be read: it is damaged, cut short, or something else.
+    BACKUP_DAMAGED = 4131;
+    /// A newer version wrote the store or the backup.
+    NEWER_FORMAT = 4132;
+    /// A manager cannot be made the only one.
+    NOT_RECOVERABLE = 4133;
 
     /// The command or its options are wrong.
     USAGE = 5101;

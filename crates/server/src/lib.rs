@@ -7,12 +7,14 @@ mod found;
 mod manager;
 
 pub mod api;
+pub mod backup;
 mod house;
 mod keys;
 mod metrics;
 mod operator;
 mod presence;
 mod rate;
+pub mod recover;
 mod sealing;
 mod shared;
 mod truth;
@@ -20,8 +22,10 @@ mod truth;
 pub mod replica;
 pub mod storage;
 
+pub use backup::BackupError;
 pub use found::{FoundError, FoundOptions, Founded, OperatorIdentity, found, found_keeping, refuse_founded};
 pub use keys::KeysError;
 pub use manager::{Manager, ManagerOptions, StartError, is_founded, listen_address};
+pub use recover::RecoverError;
 pub use sealing::SealError;
 pub use truth::{CaMachine, Unanswered};

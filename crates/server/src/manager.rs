@@ -218,6 +218,7 @@ async fn serve_admin(dir: &NodeDir, house: &House, tasks: &TaskTracker) -> Resul
     };
     let stop = house.shared.stopping.clone();
     let router = admin::router(admin).merge(crate::operator::router(house.shared.clone()));
+    let router = router.merge(crate::backup::router(house.clone()));
     let serving = admin::serve_unix(&dir.admin_socket(), router, stop).await;
     let serving = serving.map_err(StartError::Admin)?;
     tasks.spawn(async move {
@@ -304,7 +305,7 @@ impl Explain for StartError {
                 .hint("certs/ belongs to the data directory: restore it"),
             StartError::Files(error) => error.explain(),
             StartError::Keys(error) => error.explain(),
-            StartError::Storage(error) => store(error),
+            StartError::Storage(error) => error.explain(),
             StartError::Open(error) => store(error),
             StartError::Unanswered(error) => error.explain(),
             StartError::Identity(error) => error.explain(),

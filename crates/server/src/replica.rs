@@ -11,16 +11,22 @@ mod codec;
 mod failure;
 pub mod limits;
 mod log;
+mod lone;
 mod machine;
 mod network;
 mod proposer;
 mod snapshot;
 mod state;
+mod tally;
 mod types;
 
 pub use self::codec::DecodeError;
 pub use self::failure::Failure;
+pub use self::lone::AloneError;
+pub(crate) use self::lone::{applied_in, begin_alone, group, make_alone};
 pub use self::machine::Machine;
+pub(crate) use self::tally::{SnapshotEnd, SnapshotRows, Tally};
+
 pub use self::snapshot::{Incoming, Outgoing, SnapshotData, SnapshotError};
 pub use self::types::{Batch, Member, MemberId, Replies};
 
@@ -329,7 +335,7 @@ fn config(cadence: Cadence) -> Result<Config, OpenError> {
 }
 
 /// The number of the manager that founds a cluster.
-const FIRST_MEMBER: MemberId = 1;
+pub(crate) const FIRST_MEMBER: MemberId = 1;
 
 #[cfg(test)]
 mod tests;
