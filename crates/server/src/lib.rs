@@ -18,6 +18,7 @@ pub mod recover;
 mod sealing;
 mod shared;
 mod truth;
+mod unrecorded;
 
 pub mod replica;
 pub mod storage;

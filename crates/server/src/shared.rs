@@ -14,6 +14,7 @@ use crate::metrics::ManagerMetrics;
 use crate::presence::Presence;
 use crate::rate::RateLimit;
 use crate::truth::{Truth, Unanswered};
+use crate::unrecorded::Unrecorded;
 
 /// One manager's means.
 pub(crate) struct Shared {
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) rate: RateLimit,
     pub(crate) metrics: ManagerMetrics,
     pub(crate) stopping: CancellationToken,
+    pub(crate) unrecorded: Unrecorded,
     issuing: RwLock<Arc<IssuingKey>>,
 }
 
@@ -44,6 +46,7 @@ impl Shared {
             rate: RateLimit::new(),
             metrics,
             stopping: CancellationToken::new(),
+            unrecorded: Unrecorded::default(),
             issuing: RwLock::new(Arc::new(issuing)),
         }
     }

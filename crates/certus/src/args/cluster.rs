@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use certus_pki::{ClusterName, KeyType, Lifetime, NodeId, defaults};
 use clap::{Args, Subcommand};
 
+use super::backup::{Backup, Recover, Restore};
+
 /// What can be done with a cluster.
 #[derive(Subcommand)]
 pub(crate) enum ClusterVerb {
@@ -23,6 +25,12 @@ pub(crate) enum ClusterVerb {
     Bundle,
     /// Make an operator's identity anew, on the manager's machine
     Operator(Operator),
+    /// Copy the cluster into a file, under a passphrase
+    Backup(Backup),
+    /// Make a manager out of a backup, or only check it
+    Restore(Restore),
+    /// Bring the cluster back from one manager, when most are lost
+    Recover(Recover),
 }
 
 /// `certus cluster operator`.

@@ -23,6 +23,8 @@ struct Report {
     issuers: Vec<Authority>,
     connected: Vec<Connected>,
     overdue: Vec<Overdue>,
+    /// Certificates that called and are on no record.
+    unknown: usize,
 }
 
 #[derive(Serialize)]
@@ -71,7 +73,11 @@ fn words(status: &v1::ClusterStatus) -> String {
         "nodes",
         format!("{}, {} connected, certificates of {lifetime}", status.nodes, status.connected.len()),
     );
-    line("revision", format!("{}, clock {now}", epoch.revision));
+    let generation = match epoch.generation {
+        0 => String::new(),
+        generation => format!("generation {generation}, "),
+    };
+    line("revision", format!("{generation}{}, clock {now}", epoch.revision));
     let behind: Vec<String> = status
         .connected
         .iter()
@@ -89,6 +95,10 @@ fn words(status: &v1::ClusterStatus) -> String {
     }
     if status.overdue.is_empty() {
         line("renewals", format!("all in time ({})", count(status.nodes, "node")));
+    }
+    if !status.unrecorded.is_empty() {
+        let certs = count(status.unrecorded.len() as u64, "certificate");
+        lines.push(format!("{:<10} {certs} on no record call: certus cert list --unknown", "unknown"));
     }
     lines.join("\n")
 }
@@ -130,6 +140,7 @@ impl Report {
             issuers: status.issuers.iter().map(authority).collect(),
             connected: status.connected.iter().map(connected).collect(),
             overdue: status.overdue.iter().map(overdue).collect(),
+            unknown: status.unrecorded.len(),
         }
     }
 }

@@ -44,9 +44,10 @@ impl v1::cluster_server::Cluster for Cluster {
                 certus_ca::issuers(view)?,
                 certus_ca::due(view, now, NAMED_MAX)?,
                 count_nodes(view, &nodes)?,
+                shared.unrecorded.list(view, now)?,
             ))
         });
-        let (cluster, roots, issuers, due, nodes) = read.map_err(|error| refuse(&error))?;
+        let (cluster, roots, issuers, due, nodes, unrecorded) = read.map_err(|error| refuse(&error))?;
         let cluster = cluster.ok_or_else(|| refuse(&not_founded()))?;
         let roots = roots.iter().filter(|root| root.active).map(|root| authority(&root.der));
         let issuers = issuers.iter().filter(|issuer| issuer.active).map(|issuer| authority(&issuer.der));
@@ -67,6 +68,7 @@ impl v1::cluster_server::Cluster for Cluster {
             nodes,
             overdue: overdue.collect(),
             managers: vec![shared.identity.to_string()],
+            unrecorded: unrecorded.into_iter().map(unrecorded_cert).collect(),
         }))
     }
 
@@ -175,12 +177,19 @@ impl v1::cluster_server::Cluster for Cluster {
     async fn revoke(&self, request: Request<v1::RevokeRequest>) -> Answer<v1::RevokeReply> {
         let by = caller_of(&request)?;
         let reason = certus_wire::reason(request.get_ref().reason).map_err(|error| refuse(&error))?;
-        let target = match self.find(&request.get_ref().name)? {
-            Named::Node(node) => Target::Node(node.identity),
-            Named::Cert(cert) => Target::Cert(cert.cert),
+        let name = &request.get_ref().name;
+        let command = match (self.find(name), self.unrecorded(name)) {
+            (Ok(Named::Node(node)), _) => {
+                Command::Revoke { target: Target::Node(node.identity), reason, by: by.clone() }
+            }
+            (Ok(Named::Cert(cert)), _) => {
+                Command::Revoke { target: Target::Cert(cert.cert), reason, by: by.clone() }
+            }
+            (Err(_), Some(cert)) => Command::RevokeUnrecorded { cert, reason, by: by.clone() },
+            (Err(unknown), None) => return Err(unknown),
         };
-        let whole_node = matches!(target, Target::Node(_));
-        let reply = self.propose(&Command::Revoke { target, reason, by: by.clone() }).await?;
+        let whole_node = matches!(command, Command::Revoke { target: Target::Node(_), .. });
+        let reply = self.propose(&command).await?;
         let Reply::Revoked { node, certs, revision } = reply else { return Err(mismatched()) };
         let epoch = self.epoch_at(revision);
         self.shared.presence.committed(epoch);
@@ -241,6 +250,11 @@ impl Cluster {
     fn find(&self, name: &str) -> Result<Named, Status> {
         let found = self.shared.truth.read(|view| name::find(view, name));
         found.map_err(|error| refuse(&error))?.map_err(|error| refuse(&error))
+    }
+
+    /// A certificate on no record that a caller showed, by its serial.
+    fn unrecorded(&self, name: &str) -> Option<certus_ca::UnrecordedCert> {
+        self.shared.unrecorded.find(&name.parse().ok()?)
     }
 
     fn find_node(&self, name: &str) -> Result<SpiffeId, Status> {
@@ -384,6 +398,18 @@ fn certificate(cert: CertRecord, newest: bool) -> v1::Cert {
         reason: cert.revoked.map_or(0, |(_, reason)| reason.number().into()),
         newest,
         der: cert.der,
+    }
+}
+
+fn unrecorded_cert(seen: crate::unrecorded::Seen) -> v1::UnrecordedCert {
+    v1::UnrecordedCert {
+        id: Some(cert_id_to_wire(seen.cert.cert)),
+        node: seen.cert.node.to_string(),
+        fingerprint: seen.fingerprint.as_bytes().to_vec(),
+        not_after: seen.cert.not_after.secs(),
+        first_seen: seen.first_seen.secs(),
+        last_seen: seen.last_seen.secs(),
+        address: seen.address.to_string(),
     }
 }
 

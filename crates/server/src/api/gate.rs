@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use certus_pki::Explanation;
-use certus_pki::code;
+use certus_pki::{Explanation, SpiffeId, code};
+use certus_tls::PeerIdentity;
 use certus_wire::status::to_status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tower::{Layer, Service};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Caller;
 use super::authorise::{self, Standing};
 use crate::shared::Shared;
+use crate::unrecorded::Unrecorded;
 
 /// Puts a [`Gate`] before a service.
 #[derive(Clone)]
@@ -84,6 +85,7 @@ fn decide(shared: &Shared, call: &str, caller: Option<&Caller>) -> Result<(), Ex
                 .fact("again in", format!("{} ms", wait.as_millis().max(1)))
         })?;
     }
+    let mut unknown = None;
     let standing = match &caller.peer {
         None => None,
         Some(peer) => {
@@ -92,9 +94,41 @@ fn decide(shared: &Shared, call: &str, caller: Option<&Caller>) -> Result<(), Ex
             })?;
             let record = shared.truth.read(|view| certus_ca::node(view, &identity));
             let record = record.map_err(|error| certus_pki::Explain::explain(&error))?;
+            notice(shared, caller, peer)?;
+            unknown = record.is_none().then(|| unknown_node(&identity));
             let active = record.filter(|node| node.state == certus_ca::NodeState::Active);
             Some(Standing { identity, grant: active.map(|node| node.grant) })
         }
     };
-    authorise::decide(call, standing.as_ref())
+    let decided = authorise::decide(call, standing.as_ref());
+    decided.map_err(|refused| unknown.unwrap_or(refused))
+}
+
+/// Notes a caller whose certificate nobody remembers.
+fn notice(shared: &Shared, caller: &Caller, peer: &PeerIdentity) -> Result<(), Explanation> {
+    if shared.publisher.current().epoch().generation == 0 {
+        return Ok(());
+    }
+    let now = shared.truth.now();
+    let known = shared.truth.read(|view| Unrecorded::is_known(view, &peer.peer, now));
+    if known.map_err(|error| certus_pki::Explain::explain(&error))? {
+        return Ok(());
+    }
+    if shared.unrecorded.note(&peer.peer, caller.address.ip(), now) {
+        let (node, serial, address) = (peer.peer.name(), peer.peer.cert.serial, caller.address);
+        warn!(%node, %serial, %address,
+            "a certificate that is on no record: issued after the backup that was restored");
+    }
+    Ok(())
+}
+
+/// Only a cluster that was restored meets members whom it does not know.
+fn unknown_node(identity: &SpiffeId) -> Explanation {
+    let SpiffeId { role, id, .. } = identity;
+    Explanation::new(code::UNKNOWN_NODE, format!("the cluster does not know {identity}"))
+        .halves("a node on record", "one that joined after the backup that was restored")
+        .hint(format!(
+            "certus token create --role {role} --id {id}; stop the node, move its certs/{role}-{id} away, \
+             and start it with --token-file FILE"
+        ))
 }

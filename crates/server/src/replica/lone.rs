@@ -169,3 +169,6 @@ pub enum AloneError {
     #[error("the manager's log cannot be read")]
     Decode(#[from] DecodeError),
 }
+
+#[cfg(test)]
+mod tests;
