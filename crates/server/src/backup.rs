@@ -16,3 +16,6 @@ pub(crate) use give::router;
 pub use read::{Backup, Progress, verify};
 pub use restore::{RestoreOptions, Restored, restore};
 pub use take::{BackupOptions, backup};
+
+#[cfg(test)]
+mod tests;

@@ -192,3 +192,6 @@ impl Explain for RecoverError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,6 +216,14 @@ impl Writer {
         std::mem::take(&mut self.out)
     }
 
+    /// What was written so far as if that were all, for tests.
+    #[cfg(test)]
+    pub(crate) fn cut_off(self) -> Result<Vec<u8>, BackupError> {
+        let mut out = self.out;
+        self.sealer.finish(&mut out)?;
+        Ok(out)
+    }
+
     /// The rest, to the last chunk.
     pub(crate) fn finish(mut self) -> Result<Vec<u8>, BackupError> {
         let end = self.end.take().ok_or_else(|| BackupError::record("the end of the rows", 0))?;

@@ -108,6 +108,19 @@ pub(crate) fn make_alone<M: Machine>(
     Ok(storage.append(rows, None)?)
 }
 
+/// Grows the group of a lone first member to three voters, of which two never were, for tests.
+#[cfg(test)]
+pub(crate) fn make_three(storage: &Storage) -> Result<(), AloneError> {
+    let stand = Stand::read::<crate::truth::CaMachine>(storage)?;
+    let last = stand.last.ok_or(AloneError::Empty)?;
+    let member = |id: MemberId| (id, Member { address: format!("m{id}:7443") });
+    let membership = Membership::new(vec![BTreeSet::from([1, 2, 3])], BTreeMap::from([1, 2, 3].map(member)));
+    let log_id = LogId::new(last.leader_id, last.index + 1);
+    let entry: Entry<Types<crate::truth::CaMachine>> =
+        Entry { log_id, payload: EntryPayload::Membership(membership) };
+    Ok(storage.append([(log_id.index, codec::encode_entry(&entry))], None)?)
+}
+
 /// Where a storage stands.
 struct Stand {
     term: u64,
