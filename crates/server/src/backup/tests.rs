@@ -154,7 +154,8 @@ fn records_out_of_order_and_names_that_lead_elsewhere_are_refused() {
     let state = storage(&FIRST, 1, 1);
     let mut rows = Outgoing::new(state.view().unwrap().into());
     let chunk = rows.next_chunk().unwrap().unwrap();
-    let cases: [&dyn Fn(&mut Writer) -> Result<(), BackupError>; 4] = [
+    type Case<'a> = &'a dyn Fn(&mut Writer) -> Result<(), BackupError>;
+    let cases: [Case<'_>; 4] = [
         &|writer| writer.secret("issuer.crt", b"x"),
         &|writer| writer.chunk(&chunk),
         &|writer| writer.manifest(&manifest()).and_then(|()| writer.secret("../issuer.crt", b"x")),
