@@ -338,8 +338,6 @@ fn config(cadence: Cadence) -> Result<Config, OpenError> {
 pub(crate) const FIRST_MEMBER: MemberId = 1;
 
 #[cfg(test)]
-mod golden;
-#[cfg(test)]
 pub(crate) use self::lone::make_three;
 #[cfg(test)]
 mod tests;

@@ -9,13 +9,13 @@ use certus_ca::store::{Store as _, Table};
 use openraft::{CommittedLeaderId, Entry, EntryPayload};
 use redb::backends::InMemoryBackend;
 
-use super::codec;
-use super::tests::Ledger;
-use super::types::{Batch, LogId, Member, Membership, StoredMembership, Types, Vote};
-use super::{Outgoing, Tally};
+use super::super::codec;
+use super::super::types::{Batch, LogId, Member, Membership, StoredMembership, Types, Vote};
+use super::super::{Outgoing, Tally};
+use super::Ledger;
 use crate::storage::{Own, Settle, Storage, StorageError};
 
-const GOLDEN: &str = include_str!("../../tests/golden/replica.hex");
+const GOLDEN: &str = include_str!("../../../tests/golden/replica.hex");
 
 fn id() -> LogId {
     LogId::new(CommittedLeaderId::new(3, 1), 258)
