@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use crate::harness::{Daemon, World, until};
 
@@ -130,28 +131,30 @@ fn what_is_no_whole_backup_is_refused_in_words() {
     assert!(!world.path("m3").exists());
 }
 
+/// The binary on a disk that has no room for a file beyond 4 KiB, which it is told as an error and not by a
+/// signal.
+fn limited(world: &World) -> Command {
+    let command = world.command(&[]);
+    let mut limited = Command::new("sh");
+    let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"";
+    limited.arg("-c").arg(script).arg(command.get_program());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited.current_dir(world.path(""));
+    limited
+}
+
 #[test]
 fn a_full_disk_leaves_no_half_backup() {
     let world = World::new();
     let manager = world.manager();
     world.write("pass", "correct horse\n");
     fs::create_dir(world.path("disk")).unwrap();
-    // The file may not grow beyond 4 KiB, which the process is told as an error and not by a signal.
-    let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"";
-    let mut command = world.command(&[]);
-    let program = command.get_program().to_owned();
-    command = {
-        let mut limited = std::process::Command::new("sh");
-        limited.arg("-c").arg(script).arg(program);
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => limited.env(name, value),
-                None => limited.env_remove(name),
-            };
-        }
-        limited.current_dir(world.path(""));
-        limited
-    };
+    let mut command = limited(&world);
     command.args(["cluster", "backup", "disk/prod.backup"]).args(&BACKUP[3..]);
     let said = world.run_with(command, "").failed(1, "CT-3101").stderr;
     assert!(said.contains("cannot write disk/prod.backup.new"), "{said}");
@@ -163,6 +166,16 @@ fn a_full_disk_leaves_no_half_backup() {
     assert_eq!(names(&world.path("disk")), ["prod.backup"]);
     assert_eq!(manager.end(), 0);
     world.run(&[&BACKUP[..], &["--force"]].concat()).failed(1, "CT-2301");
+
+    // Nor does one while restoring leave anything that would start, or that is in the way.
+    let restore = ["cluster", "restore", "disk/prod.backup", "--passphrase-file", "pass", "--data-dir", "m2"];
+    let mut command = limited(&world);
+    command.args(restore);
+    assert_eq!(world.run_with(command, "").code, 1);
+    world.run(&["manager", "start", "--data-dir", "m2"]).failed(1, "CT-4102");
+    world.run(&restore).ok();
+    let manager = world.daemon(&["manager", "start", "--data-dir", "m2"]);
+    manager.ready(&world.path("m2"));
 }
 
 #[test]

@@ -237,3 +237,31 @@ async fn a_lone_manager_has_nothing_to_recover_from() {
     assert_eq!(nothing.code, code::NO_MANAGER_DATA);
     cluster.start_manager().await;
 }
+
+/// What a newer version wrote is refused by the daemon before anything is touched.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_store_is_refused_in_words_and_left_as_it_is() {
+    use redb::{Database, TableDefinition};
+    let mut cluster = Cluster::start().await;
+    cluster.stop_manager().await;
+    let store = cluster.data_dir("m1").join("manager/store");
+    let set = |number: u64| {
+        let database = Database::open(store.join("state.redb")).unwrap();
+        let txn = database.begin_write().unwrap();
+        let format = TableDefinition::<&str, u64>::new("certus_format");
+        txn.open_table(format).unwrap().insert("state", number).unwrap();
+        txn.commit().unwrap();
+    };
+    set(99);
+    let bytes = || ["log.redb", "state.redb"].map(|file| fs::read(store.join(file)).unwrap());
+    let before = bytes();
+    let options = ManagerOptions::new(cluster.data_dir("m1"));
+    let told = Manager::start(options).await.err().unwrap().explain();
+    assert_eq!(told.code, code::NEWER_FORMAT, "{told}");
+    assert!(told.facts.iter().any(|(_, came)| came == "format 99"), "{told}");
+    assert!(told.hint.is_some());
+    assert!(bytes() == before, "the store was changed");
+    // The version that wrote it starts.
+    set(2);
+    cluster.start_manager().await;
+}
