@@ -14,7 +14,7 @@ use certus_pki::{CertId, Peer, Serial, Sha256, UnixTime};
 
 /// As many as one answer names; the one that was not seen for longest is forgotten first.
 const SEEN_MAX: usize = 1000;
-/// A certificate younger than this may be on its way to the record of this manager.
+/// A certificate younger than this may be on its way to the record of this manager: no reason to warn.
 const ON_ITS_WAY_SECS: i64 = 60;
 
 /// What was seen.
@@ -32,28 +32,40 @@ pub(crate) struct Seen {
     pub(crate) address: IpAddr,
     pub(crate) first_seen: UnixTime,
     pub(crate) last_seen: UnixTime,
+    warned: bool,
+}
+
+/// Whether a certificate is on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnRecord {
+    Yes,
+    /// Not yet: it is so young that its record may be on its way to this manager.
+    PerhapsSoon,
+    No,
 }
 
 impl Unrecorded {
-    /// Whether the state remembers `peer`'s certificate, or need not yet; asked only of a cluster that was
-    /// restored once, which is the only one that can forget.
-    pub(crate) fn is_known(view: &dyn View, peer: &Peer, now: UnixTime) -> Result<bool, Fault> {
+    /// What the state knows of `peer`'s certificate; asked only of a cluster that was restored once, which is
+    /// the only one that can forget.
+    pub(crate) fn standing(view: &dyn View, peer: &Peer, now: UnixTime) -> Result<OnRecord, Fault> {
         if certus_ca::cert(view, &peer.cert)?.is_some() {
-            return Ok(true);
+            return Ok(OnRecord::Yes);
         }
-        let Some(identity) = &peer.identity else { return Ok(true) };
-        let Some(cluster) = certus_ca::cluster(view)? else { return Ok(true) };
+        let Some(identity) = &peer.identity else { return Ok(OnRecord::Yes) };
+        let Some(cluster) = certus_ca::cluster(view)? else { return Ok(OnRecord::Yes) };
         let issued_at = peer.not_after.minus(cluster.settings.lifetime_of(identity.role));
-        Ok(now.secs_since(issued_at) < ON_ITS_WAY_SECS)
+        let young = now.secs_since(issued_at) < ON_ITS_WAY_SECS;
+        Ok(if young { OnRecord::PerhapsSoon } else { OnRecord::No })
     }
 
-    /// Notes a caller; whether it is the first time.
-    pub(crate) fn note(&self, peer: &Peer, address: IpAddr, now: UnixTime) -> bool {
+    /// Notes a caller that is not on record; whether it is to be warned of, which is once.
+    pub(crate) fn note(&self, peer: &Peer, standing: OnRecord, address: IpAddr, now: UnixTime) -> bool {
         let Some(node) = peer.identity.clone() else { return false };
+        let warned = standing == OnRecord::No;
         let mut seen = self.lock();
         if let Some(known) = seen.get_mut(&peer.cert) {
             (known.address, known.last_seen) = (address, now);
-            return false;
+            return warned && !std::mem::replace(&mut known.warned, true);
         }
         if seen.len() >= SEEN_MAX {
             let oldest = seen.values().min_by_key(|seen| seen.last_seen).map(|seen| seen.cert.cert);
@@ -62,8 +74,8 @@ impl Unrecorded {
         let (key_hash, not_after) = (peer.key_hash, peer.not_after);
         let cert = UnrecordedCert { cert: peer.cert, node, key_hash, not_after };
         let (fingerprint, first_seen, last_seen) = (peer.fingerprint, now, now);
-        seen.insert(peer.cert, Seen { cert, fingerprint, address, first_seen, last_seen });
-        true
+        seen.insert(peer.cert, Seen { cert, fingerprint, address, first_seen, last_seen, warned });
+        warned
     }
 
     /// Those that are still on no record and have not ended.
@@ -118,10 +130,12 @@ mod tests {
         let unrecorded = Unrecorded::default();
         let address = IpAddr::from([127, 0, 0, 1]);
         let at = |secs: i64| UnixTime::from_secs(secs);
-        assert!(unrecorded.note(&peer(0), address, at(1)));
-        assert!(!unrecorded.note(&peer(0), address, at(5)));
+        assert!(!unrecorded.note(&peer(0), OnRecord::PerhapsSoon, address, at(1)));
+        for warn in [true, false] {
+            assert_eq!(unrecorded.note(&peer(0), OnRecord::No, address, at(5)), warn, "once");
+        }
         for number in 1..=1000 {
-            assert!(unrecorded.note(&peer(number), address, at(10 + i64::from(number))));
+            assert!(unrecorded.note(&peer(number), OnRecord::No, address, at(10 + i64::from(number))));
         }
         assert_eq!(unrecorded.lock().len(), SEEN_MAX);
         assert_eq!(unrecorded.find(&peer(0).cert.serial), None, "the oldest gave way");

@@ -91,7 +91,18 @@ fn a_lost_manager_is_restored_elsewhere_and_its_workers_go_on() {
     // One that joined after the backup is told what to do, when it calls.
     let told = || logs(&late, "certus token create --role worker --id web-9");
     until("the late worker is told", told, || late.log());
-    assert_eq!((late.end(), first.end(), manager.end()), (0, 0, 0));
+    let said = world.run(&["cert", "list", "--unknown"]).ok().stdout;
+    assert!(said.contains("web-9") && said.ends_with("1 certificate on no record\n"), "{said}");
+    let unknown = world.run(&["cert", "list", "--unknown", "--json"]).ok().json();
+    let serial = unknown["certificates"][0]["serial"].as_str().unwrap().to_owned();
+    assert_eq!(unknown["certificates"][0]["fingerprint"].as_str().unwrap().len(), 64);
+    assert!(world.run(&["cluster", "status"]).ok().stdout.contains("certus cert list --unknown"));
+    world.run(&["cert", "revoke", &serial, "--wait"]).ok();
+    assert!(world.run(&["cert", "list", "--unknown"]).ok().stdout.ends_with("0 certificates on no record\n"));
+    world.run(&["cert", "info", &serial]).failed(1, "CT-2203");
+    until("the late worker ends", || logs(&late, "CT-3109"), || late.log());
+    drop(late);
+    assert_eq!((first.end(), manager.end()), (0, 0));
     let said = world.everything_said();
     assert!(!said.contains("correct horse"), "the passphrase was said");
 }

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::Caller;
 use super::authorise::{self, Standing};
 use crate::shared::Shared;
-use crate::unrecorded::Unrecorded;
+use crate::unrecorded::{OnRecord, Unrecorded};
 
 /// Puts a [`Gate`] before a service.
 #[derive(Clone)]
@@ -110,11 +110,12 @@ fn notice(shared: &Shared, caller: &Caller, peer: &PeerIdentity) -> Result<(), E
         return Ok(());
     }
     let now = shared.truth.now();
-    let known = shared.truth.read(|view| Unrecorded::is_known(view, &peer.peer, now));
-    if known.map_err(|error| certus_pki::Explain::explain(&error))? {
+    let standing = shared.truth.read(|view| Unrecorded::standing(view, &peer.peer, now));
+    let standing = standing.map_err(|error| certus_pki::Explain::explain(&error))?;
+    if standing == OnRecord::Yes {
         return Ok(());
     }
-    if shared.unrecorded.note(&peer.peer, caller.address.ip(), now) {
+    if shared.unrecorded.note(&peer.peer, standing, caller.address.ip(), now) {
         let (node, serial, address) = (peer.peer.name(), peer.peer.cert.serial, caller.address);
         warn!(%node, %serial, %address,
             "a certificate that is on no record: issued after the backup that was restored");
