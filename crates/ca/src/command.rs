@@ -118,6 +118,30 @@ pub enum Command {
         /// Who asked.
         by: SpiffeId,
     },
+    /// Begins a new generation after the state was put back from a backup: no epoch repeats (I5), and no
+    /// token of the backup admits anybody.
+    Restore {
+        /// When the backup was made.
+        made_at: UnixTime,
+        /// The manager that it was restored to.
+        by: SpiffeId,
+    },
+    /// Begins a new generation after one manager was made the only one: others may have committed what it
+    /// does not know.
+    Recover {
+        /// That manager.
+        by: SpiffeId,
+    },
+    /// Revokes a certificate that is on no record: issued after the backup that the cluster was restored
+    /// from.
+    RevokeUnrecorded {
+        /// What was seen of it.
+        cert: UnrecordedCert,
+        /// Why.
+        reason: Reason,
+        /// Who asked.
+        by: SpiffeId,
+    },
 }
 
 /// A node of role manager that is to replicate and to sign.
@@ -133,6 +157,20 @@ pub struct Enlist {
     pub voter: bool,
     /// Who asked: the manager that signed the issuer.
     pub by: SpiffeId,
+}
+
+/// A certificate that an issuer of the cluster signed, as a manager saw it in a handshake, and that is on no
+/// record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnrecordedCert {
+    /// Its name.
+    pub cert: CertId,
+    /// Whose it says it is.
+    pub node: SpiffeId,
+    /// SHA-256 of its key's SubjectPublicKeyInfo.
+    pub key_hash: Sha256,
+    /// Its last moment.
+    pub not_after: UnixTime,
 }
 
 /// What a cluster is founded with.
@@ -313,6 +351,18 @@ pub enum Reply {
     RootBroughtOnline {
         /// The root's key.
         root: Sha256,
+    },
+    /// A new generation began from a backup.
+    Restored {
+        /// Its first epoch.
+        epoch: Epoch,
+        /// How many tokens were voided.
+        tokens: u64,
+    },
+    /// A new generation began from one manager that was left.
+    Recovered {
+        /// Its first epoch.
+        epoch: Epoch,
     },
 }
 

@@ -6,6 +6,7 @@
 mod admit;
 mod draft;
 mod found;
+mod generation;
 mod manager;
 mod order;
 mod root;
@@ -111,6 +112,11 @@ fn carried_out(view: &dyn View, at: UnixTime, command: &Command) -> Result<(Repl
         Command::BringRootOnline { root, key_sealed, by } => {
             root::bring_online(&mut draft, root, key_sealed, by)?
         }
+        Command::Restore { made_at, by } => generation::restore(&mut draft, *made_at, by)?,
+        Command::Recover { by } => generation::recover(&mut draft, by)?,
+        Command::RevokeUnrecorded { cert, reason, by } => {
+            generation::revoke_unrecorded(&mut draft, cert, *reason, by)?
+        }
     };
     Ok((reply, draft.finish()))
 }
@@ -142,6 +148,11 @@ fn refused(view: &dyn View, at: UnixTime, command: &Command, refusal: &Refusal) 
         Command::StrikeIssuers { member, by } => (by, Event::IssuersStruck { member: *member }),
         Command::TakeRootOffline { root, by } => (by, Event::RootTakenOffline { root: *root }),
         Command::BringRootOnline { root, by, .. } => (by, Event::RootBroughtOnline { root: *root }),
+        Command::Restore { by, .. } | Command::Recover { by } => (by, generation::refused(view, command)?),
+        Command::RevokeUnrecorded { cert, reason, by } => {
+            let (cert, node, reason) = (cert.cert, cert.node.clone(), *reason);
+            (by, Event::UnrecordedRevoked { cert, node, reason })
+        }
     };
     let Ok(cluster) = settle(founded(view))? else { return Ok(Vec::new()) };
     let mut draft = Draft::new(view, at, cluster)?;

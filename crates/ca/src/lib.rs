@@ -24,7 +24,7 @@ mod tests;
 
 pub use command::{
     Admission, Command, CreateToken, Enlist, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target,
-    check_settings,
+    UnrecordedCert, check_settings,
 };
 pub use decide::{Decision, Write, apply, decide};
 pub use plan::{plan_join, plan_renew};

@@ -113,8 +113,10 @@ pub(crate) fn renew(
     if let NodeState::Revoked { at, reason } = node.state {
         return Err(barred(Barred::NodeRevoked { at, reason }).into());
     }
-    let from = read::cert(view, &ask.from)?.filter(|from| from.node == ask.node);
-    let from = from.ok_or_else(|| barred(Barred::NotItsCert))?;
+    let from = read::cert(view, &ask.from)?.ok_or_else(|| barred(Barred::NotOnRecord))?;
+    if from.node != ask.node {
+        return Err(barred(Barred::NotItsCert).into());
+    }
     if let Some((at, reason)) = from.revoked {
         return Err(barred(Barred::CertRevoked { at, reason }).into());
     }

@@ -109,6 +109,9 @@ pub enum How {
     Joined,
     /// A renewal.
     Renewed,
+    /// Not known: it was seen and revoked after the cluster was restored, and the certificate itself is not
+    /// on record.
+    Unrecorded,
 }
 
 /// A token. Its secret is not here: only the secret's hash is.
@@ -339,5 +342,32 @@ pub enum Event {
     RootBroughtOnline {
         /// The root's key.
         root: Sha256,
+    },
+    /// The cluster was restored from a backup.
+    Restored {
+        /// When the backup was made.
+        made_at: UnixTime,
+        /// The epoch it was made at.
+        from: Epoch,
+        /// The first epoch afterwards.
+        to: Epoch,
+        /// How many tokens were voided.
+        tokens: u64,
+    },
+    /// The cluster was brought back from one manager.
+    Recovered {
+        /// How far that manager had come.
+        from: Epoch,
+        /// The first epoch afterwards.
+        to: Epoch,
+    },
+    /// A certificate that was on no record was revoked.
+    UnrecordedRevoked {
+        /// Which.
+        cert: CertId,
+        /// Whose it said it was.
+        node: SpiffeId,
+        /// Why.
+        reason: Reason,
     },
 }

@@ -270,6 +270,9 @@ pub enum Barred {
         /// Why.
         reason: Reason,
     },
+    /// The certificate it asks with was issued after the backup that the cluster was restored from.
+    #[error("its certificate is on no record here: it was issued after the backup that was restored")]
+    NotOnRecord,
 }
 
 impl Refusal {
@@ -419,6 +422,10 @@ fn explain_barred(new: Explanation, node: &SpiffeId, why: &Barred) -> Explanatio
                 "if a copy of the node is running elsewhere: certus cert revoke {} --reason key-compromise",
                 node.id
             )),
+        Barred::NotOnRecord => new.halves("a certificate on record", "one that is not").hint(format!(
+            "{again}; stop the node, move its certs/{}-{} away, and start it with --token-file FILE",
+            node.role, node.id
+        )),
         Barred::KeyNotFresh | Barred::KeyRevoked { .. } => new
             .halves("a key made for this certificate", "a key that was used before")
             .hint("remove the node's key and let it make a new one"),

@@ -3,6 +3,7 @@
 //! Parsing only; what a verb does stands in `verbs`.
 
 mod alias;
+mod backup;
 mod ca;
 mod cert;
 mod cert_files;
@@ -25,6 +26,7 @@ use certus_pki::{Explanation, JoinToken, code};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub(crate) use backup::{Backup, Recover, Restore};
 pub(crate) use ca::{AddIssuer, CaCrl, CaInit, CaRotate, CaVerb};
 pub(crate) use cert::{CertVerb, Info, List, Revoke, Rotate};
 pub(crate) use cert_files::{CertCheck, Export, For, Issue, Side, Sign, Verify};

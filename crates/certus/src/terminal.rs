@@ -87,6 +87,15 @@ impl Terminal {
         to_stderr(text);
     }
 
+    /// How far long work is, on one line that the next one replaces; nothing where nobody watches.
+    pub(crate) fn progress(self, text: &str) {
+        let mut out = std::io::stderr().lock();
+        if !self.json && out.is_terminal() {
+            let _ = write!(out, "\r\u{1b}[K{text}");
+            let _ = out.flush();
+        }
+    }
+
     /// Talk that should be noticed.
     pub(crate) fn note(self, text: &str) {
         to_stderr(&format!("{} {text}", self.painted("note", YELLOW)));

@@ -16,9 +16,12 @@ mod cert_rotate;
 mod cert_sign;
 mod cert_verify;
 mod cluster_autolock;
+mod cluster_backup;
 mod cluster_bundle;
 pub(crate) mod cluster_init;
 mod cluster_operator;
+mod cluster_recover;
+mod cluster_restore;
 mod cluster_root;
 mod cluster_status;
 mod config_check;
@@ -79,6 +82,9 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Cluster(ClusterVerb::Operator(operator)) => cluster_operator::run(&context, operator).await,
         Noun::Cluster(ClusterVerb::Autolock(verb)) => cluster_autolock::run(&context, verb).await,
         Noun::Cluster(ClusterVerb::Root(verb)) => cluster_root::run(&context, verb).await,
+        Noun::Cluster(ClusterVerb::Backup(backup)) => cluster_backup::run(&context, backup).await,
+        Noun::Cluster(ClusterVerb::Restore(restore)) => cluster_restore::run(&context, restore).await,
+        Noun::Cluster(ClusterVerb::Recover(recover)) => cluster_recover::run(&context, recover).await,
         Noun::Cluster(ClusterVerb::Bundle) => cluster_bundle::run(&context).await,
         Noun::Node(NodeVerb::Start(start)) => node_start::run(&context, start).await,
         Noun::Node(NodeVerb::Unlock(unlock)) => node_unlock::run(&context, unlock).await,

@@ -97,6 +97,52 @@ pub async fn post(path: &Path, route: &str, body: String) -> Result<(StatusCode,
     ask(path, Method::POST, route, body).await
 }
 
+/// How a streamed answer ended.
+#[derive(Debug)]
+pub enum Streamed<E> {
+    /// All of it came.
+    Whole,
+    /// The process said no, in words.
+    Refused(StatusCode, String),
+    /// Whoever takes the pieces wants no more.
+    Stopped(E),
+    /// The answer broke off before its end.
+    BrokeOff(io::Error),
+}
+
+/// One `POST` of `body` whose answer may be of any length: it is handed to `each` piece by piece.
+///
+/// # Errors
+/// Nobody answers there, or not in time.
+pub async fn post_streamed<E>(
+    path: &Path,
+    route: &str,
+    body: &[u8],
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Streamed<E>, AdminError> {
+    let failed = |error| AdminError { path: path.to_owned(), error };
+    let body = Bytes::copy_from_slice(body);
+    let asked = tokio::time::timeout(ANSWER_WITHIN, send(path, Method::POST, route, body)).await;
+    let (head, mut body) =
+        asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)?.into_parts();
+    if head.status != StatusCode::OK {
+        let text = Limited::new(body, REFUSAL_BYTES_MAX).collect().await;
+        let text = text.map(|text| text.to_bytes()).unwrap_or_default();
+        return Ok(Streamed::Refused(head.status, String::from_utf8_lossy(&text).into_owned()));
+    }
+    loop {
+        let piece = match tokio::time::timeout(PIECE_WITHIN, body.frame()).await {
+            Err(_) => return Ok(Streamed::BrokeOff(io::ErrorKind::TimedOut.into())),
+            Ok(None) => return Ok(Streamed::Whole),
+            Ok(Some(Err(error))) => return Ok(Streamed::BrokeOff(io::Error::other(error))),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        if let Some(Err(stopped)) = piece.data_ref().map(|data| each(data)) {
+            return Ok(Streamed::Stopped(stopped));
+        }
+    }
+}
+
 async fn ask(
     path: &Path,
     method: Method,
@@ -114,6 +160,18 @@ async fn exchange(
     route: &str,
     body: String,
 ) -> io::Result<(StatusCode, String)> {
+    let (head, body) = send(path, method, route, Bytes::from(body)).await?.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(io::Error::other)?;
+    let text = String::from_utf8(body.to_bytes().into()).map_err(io::Error::other)?;
+    Ok((head.status, text))
+}
+
+async fn send(
+    path: &Path,
+    method: Method,
+    route: &str,
+    body: Bytes,
+) -> io::Result<hyper::Response<hyper::body::Incoming>> {
     let socket = TokioIo::new(UnixStream::connect(path).await?);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(socket).await.map_err(io::Error::other)?;
@@ -122,18 +180,19 @@ async fn exchange(
         .method(method)
         .uri(route)
         .header(header::HOST, "localhost")
-        .body(Full::new(Bytes::from(body)))
+        .body(Full::new(body))
         .map_err(io::Error::other)?;
-    let (head, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(io::Error::other)?;
-    let text = String::from_utf8(body.to_bytes().into()).map_err(io::Error::other)?;
-    Ok((head.status, text))
+    sender.send_request(request).await.map_err(io::Error::other)
 }
 
 /// The connections of a full listener, at 300 bytes each.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// A manager answers when a command is committed.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A process that has something to say says some of it within this.
+const PIECE_WITHIN: Duration = Duration::from_secs(60);
+/// An explanation, with room to spare.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
 fn readiness(reasons: &[Explanation]) -> Response {
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

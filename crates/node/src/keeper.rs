@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{Bundle, Certificate, Change, Delta, Directive, SpiffeId, UnixTime, code, defaults};
+use certus_pki::{Bundle, Certificate, Change, Code, Delta, Directive, SpiffeId, UnixTime, code, defaults};
 use certus_tls::{Clock, CutRecord, Identity, Publisher, Snapshot};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -63,7 +63,8 @@ pub(crate) struct Keeper {
     /// When a manager was last heard of.
     pub(crate) contact: UnixTime,
     pub(crate) stale: bool,
-    pub(crate) watch_lost: bool,
+    /// Why there is no watch stream, as it was last said; none while there is one.
+    pub(crate) watch_lost: Option<Code>,
 }
 
 impl Keeper {
@@ -127,7 +128,7 @@ impl Keeper {
         match letter {
             Wake::Watch(News::Open) => {
                 self.heard();
-                self.watch_lost = false;
+                self.watch_lost = None;
                 tracing::info!(epoch = %self.publisher.current().epoch(), "watching the managers");
             }
             Wake::Watch(News::Alive) => self.heard(),
@@ -176,11 +177,12 @@ impl Keeper {
         if error.says_revoked() {
             return self.remove().await;
         }
-        if self.watch_lost {
+        // Said once, and again where the reason is another: managers that are back may have something to say.
+        if self.watch_lost == Some(why.code) {
             tracing::debug!(code = %why.code, %why, pause_secs = pause, "still without a manager");
         } else {
-            self.watch_lost = true;
-            tracing::warn!(code = %why.code, %why, pause_secs = pause,
+            self.watch_lost = Some(why.code);
+            tracing::warn!(code = %why.code, %why, hint = why.hint, pause_secs = pause,
                 "lost the managers; going on with what is known");
         }
     }

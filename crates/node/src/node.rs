@@ -109,7 +109,7 @@ impl Node {
             renewing: false,
             waiters: Vec::new(),
             stale: false,
-            watch_lost: false,
+            watch_lost: None,
         };
         tasks.spawn(keeper.run(inbox));
         tasks.spawn(watch_managers(api, credentials.clone(), letters.clone(), reports, watching));

@@ -230,6 +230,12 @@ codes! {
     ROOT_ONLINE = 4123;
     /// The last issuer that was signed ahead ends soon, and the root's key is offline.
     ROOT_NEEDED = 4124;
+    /// A backup cannot be read: it is damaged, cut short, or something else.
+    BACKUP_DAMAGED = 4131;
+    /// A newer version wrote the store or the backup.
+    NEWER_FORMAT = 4132;
+    /// A manager cannot be made the only one.
+    NOT_RECOVERABLE = 4133;
 
     /// The command or its options are wrong.
     USAGE = 5101;

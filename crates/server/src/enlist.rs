@@ -4,7 +4,9 @@
 //! Those keys leave only sealed (RFC 9180) to a key that the newcomer made for this, over a connection on
 //! which it proved to be who was admitted.
 
-use certus_ca::{Command, Enlist, Reply};
+use std::time::Duration;
+
+use certus_ca::{Command, Enlist, Reply, RootRecord};
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{CaPlan, ClusterName, Issuer, PublicKey, SpiffeId, UnixTime, Validity, code};
 use certus_wire::v1;
@@ -14,7 +16,7 @@ use tracing::info;
 use zeroize::Zeroizing;
 
 use crate::keys::{KeysError, fresh_serial};
-use crate::sealing::SealingKey;
+use crate::sealing::{Purpose, SealingKey};
 use crate::shared::Shared;
 use crate::truth::Unanswered;
 
@@ -108,6 +110,9 @@ impl Receiver {
     }
 }
 
+/// Another manager answers from its disk, or is not there.
+const ASK: Duration = Duration::from_secs(3);
+
 /// What the sealing is for; another use of the same keys must not open it.
 const INFO: &[u8] = b"certus.v1 keys of the cluster for a new manager";
 
@@ -145,6 +150,49 @@ impl Shared {
             sealed,
             managers: self.managers_on_record().map_err(EnlistError::Unanswered)?,
         })
+    }
+
+    /// The keys that a manager needs that was there before, sealed to it: it was away when the root was
+    /// brought back.
+    pub(crate) fn keys_for(
+        &self,
+        node: &SpiffeId,
+        public_key: &[u8],
+    ) -> Result<(Vec<u8>, Vec<u8>), EnlistError> {
+        let known =
+            self.truth.read(|view| certus_ca::manager(view, node)).map_err(EnlistError::Unanswered)?;
+        let member = known.ok_or(EnlistError::NoRoot)?.member;
+        self.cluster_keys()?.seal(public_key, &self.identity.cluster, node, member)
+    }
+
+    /// Asks the other managers for what opens the root's key; true if one of them had it.
+    pub(crate) async fn fetch_root_data_key(&self, root: &RootRecord) -> Result<bool, EnlistError> {
+        let present = self.present_managers().map_err(EnlistError::Unanswered)?;
+        let own = present.iter().find(|manager| manager.node == self.identity).map(|manager| manager.member);
+        let (Some(own), Some(lines)) = (own, self.truth.lines()) else { return Ok(false) };
+        for manager in present.iter().filter(|manager| manager.member != own) {
+            let Some(mut client) = lines.to(manager.member, Some(&manager.address)) else { continue };
+            let receiver = Receiver::generate()?;
+            let asked = client.keys(v1::KeysRequest { public_key: receiver.public() });
+            let Ok(Ok(reply)) = tokio::time::timeout(ASK, asked).await else { continue };
+            let reply = reply.into_inner();
+            let sealed = (&reply.encapsulated[..], &reply.sealed[..]);
+            let keys = receiver.open(sealed, &self.identity.cluster, &self.identity, own)?;
+            let Some(root_data_key) = keys.root_data_key else { continue };
+            let cluster_key = self.place.cluster_key().map_err(EnlistError::Keys)?;
+            let cluster = &self.identity.cluster;
+            // One that was away as well has what opened it before.
+            let opens = root_data_key.open(Purpose::RootKey, cluster, &root.key_hash, &root.key_sealed);
+            if opens.is_err() {
+                continue;
+            }
+            let written =
+                self.place.write_root_data_key(cluster, &cluster_key, &root.key_hash, &root_data_key);
+            written.map_err(EnlistError::Keys)?;
+            info!(from = %manager.node, "what opens the root's key came from another manager");
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// The keys of this manager that another one needs.

@@ -13,6 +13,7 @@ mod members;
 mod peers;
 
 pub mod api;
+pub mod backup;
 mod house;
 mod issuers;
 mod keys;
@@ -24,19 +25,23 @@ mod offline;
 mod operator;
 mod presence;
 mod rate;
+pub mod recover;
 mod retire;
 mod sealing;
 mod shared;
 mod socket;
 mod truth;
+mod unrecorded;
 
 pub mod replica;
 pub mod storage;
 
+pub use backup::BackupError;
 pub use found::{FoundError, FoundOptions, Founded, OperatorIdentity, found, found_keeping, refuse_founded};
 pub use join::{JoinManagerError, JoinOptions, ManagerJoined, join};
 pub use keys::KeysError;
 pub use lock::{LockError, fresh_unlock_key};
 pub use manager::{Manager, ManagerOptions, StartError, is_founded, listen_address};
+pub use recover::RecoverError;
 pub use sealing::SealError;
 pub use truth::{CaMachine, Unanswered};

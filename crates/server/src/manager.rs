@@ -366,7 +366,8 @@ async fn serve_admin(
         .merge(crate::operator::router(house.shared.clone()))
         .merge(crate::leave::router(house.shared.clone(), leaving))
         .merge(crate::locked::router(house.clone()))
-        .merge(crate::offline::router(house.clone()));
+        .merge(crate::offline::router(house.clone()))
+        .merge(crate::backup::router(house.clone()));
     let serving = admin::serve_unix(&dir.admin_socket(), router, stop).await;
     let serving = serving.map_err(StartError::Admin)?;
     tasks.spawn(async move {
@@ -460,7 +461,7 @@ impl Explain for StartError {
                 .hint("start it again while a majority of the managers runs"),
             StartError::Files(error) => error.explain(),
             StartError::Keys(error) => error.explain(),
-            StartError::Storage(error) => store(error),
+            StartError::Storage(error) => error.explain(),
             StartError::Open(error) => store(error),
             StartError::Unanswered(error) => error.explain(),
             StartError::Identity(error) => error.explain(),

@@ -134,15 +134,48 @@ impl House {
     /// is needed.
     pub(crate) async fn watch_root(&self) {
         let mut said: Option<(Alert, UnixTime)> = None;
+        let mut opened = None;
         loop {
             let now = self.shared.truth.now();
             match self.look_at_root(now) {
-                Ok(outlook) => said = say(&outlook, said, now),
+                Ok(outlook) => {
+                    if !outlook.offline {
+                        self.have_root_at_hand(now, &mut opened).await;
+                    }
+                    said = say(&outlook, said, now);
+                }
                 Err(failed) => warn!(explanation = %failed.explain(), "the root cannot be looked at"),
             }
             let life = self.signing().map_or(0, |(cluster, _)| cluster.settings.issuer_lifetime.secs());
             let share = Duration::from_secs((life / LOOKS_A_LIFE).max(1).into());
             tokio::time::sleep(share.min(LOOK_EVERY)).await;
+        }
+    }
+
+    /// Where the root is online and what is here does not open its key, asks the other managers: it was
+    /// brought back at one of them. What was kept from before it left opens nothing now.
+    /// `opened` is the sealed key that was last found to open: it is not opened again to see.
+    async fn have_root_at_hand(&self, now: UnixTime, opened: &mut Option<Sha256>) {
+        let Ok((cluster, root)) = self.signing() else { return };
+        let Ok(_not_busy) = self.root.busy.try_lock() else { return };
+        let sealed = Sha256::of(&root.key_sealed);
+        if *opened == Some(sealed) {
+            return;
+        }
+        if self.root_key(&cluster, &root).is_ok() {
+            *opened = Some(sealed);
+            return;
+        }
+        match self.shared.fetch_root_data_key(&root).await {
+            Ok(true) => {
+                *opened = Some(sealed);
+                self.root.back.notify_waiters();
+                if let Err(failed) = self.keep_issuers_at(now).await {
+                    warn!(explanation = %failed.explain(), "the next issuer could not be signed yet");
+                }
+            }
+            Ok(false) => warn!("no other manager has what opens the root's key"),
+            Err(failed) => warn!(explanation = %failed.explain(), "what opens the root's key did not come"),
         }
     }
 

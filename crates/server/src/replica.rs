@@ -14,6 +14,7 @@ mod error;
 mod failure;
 pub mod limits;
 mod log;
+mod lone;
 mod machine;
 mod members;
 mod message;
@@ -23,6 +24,7 @@ mod proposer;
 mod runtime;
 mod snapshot;
 mod state;
+mod tally;
 mod tending;
 mod types;
 
@@ -30,12 +32,15 @@ pub use self::answering::{Receiving, sender_of};
 pub use self::codec::DecodeError;
 pub use self::error::{AnswerError, InitializeReplicaError, MembershipError, OpenError, ProposeError};
 pub use self::failure::Failure;
+pub use self::lone::AloneError;
+pub(crate) use self::lone::{applied_in, begin_alone, group, make_alone};
 pub use self::machine::Machine;
 pub use self::members::MemberStatus;
 pub use self::peers::{Alone, PeerError, Peers};
 pub use self::proposer::Committed;
 pub use self::runtime::seed_elections;
 pub use self::snapshot::{Incoming, Outgoing, SnapshotData, SnapshotError};
+pub(crate) use self::tally::{SnapshotEnd, SnapshotRows, Tally};
 pub use self::types::{Batch, Member, MemberId, Replies};
 
 use std::collections::BTreeMap;
@@ -377,7 +382,9 @@ fn config(cadence: Cadence) -> Result<Config, OpenError> {
 }
 
 /// The number of the manager that founds a cluster.
-const FIRST_MEMBER: MemberId = 1;
+pub(crate) const FIRST_MEMBER: MemberId = 1;
 
+#[cfg(test)]
+pub(crate) use self::lone::make_three;
 #[cfg(test)]
 mod tests;

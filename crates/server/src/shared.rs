@@ -19,6 +19,7 @@ use crate::presence::Presence;
 use crate::rate::RateLimit;
 use crate::replica::MemberId;
 use crate::truth::{Truth, Unanswered};
+use crate::unrecorded::Unrecorded;
 
 /// One manager's means.
 pub(crate) struct Shared {
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) managers: watch::Sender<Vec<String>>,
     /// Whether the cluster key is under an unlock key on disk.
     pub(crate) autolock: AtomicBool,
+    pub(crate) unrecorded: Unrecorded,
     issuing: RwLock<Arc<IssuingKey>>,
     /// When this manager last knew what a majority had committed.
     in_touch: Mutex<Instant>,
@@ -65,6 +67,7 @@ impl Shared {
             place,
             managers: watch::Sender::new(Vec::new()),
             autolock: AtomicBool::new(false),
+            unrecorded: Unrecorded::default(),
             issuing: RwLock::new(Arc::new(issuing)),
             in_touch: Mutex::new(Instant::now()),
             retiring: Mutex::default(),

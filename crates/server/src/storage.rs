@@ -4,6 +4,7 @@
 //! A crash may lose the newest writes of the state, never of the log: the state is brought up to
 //! date from the log when the replica opens.
 
+mod explain;
 pub(crate) mod log;
 mod open;
 mod tables;

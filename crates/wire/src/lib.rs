@@ -63,6 +63,7 @@ pub const CALLS: &[&str] = &[
     "/certus.v1.Quorum/Propose",
     "/certus.v1.Quorum/ReadIndex",
     "/certus.v1.Quorum/Enlist",
+    "/certus.v1.Quorum/Keys",
     "/certus.v1.Quorum/Retire",
     "/certus.v1.Quorum/Connected",
     "/certus.v1.Quorum/EnforcementHere",

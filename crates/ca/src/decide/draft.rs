@@ -1,6 +1,6 @@
 //! A decision being written down: rows, changes for watchers, and the one audit record at its end.
 
-use certus_pki::{CertId, Change, Code, Delta, Reason, Revocation, SpiffeId, UnixTime};
+use certus_pki::{CertId, Change, Code, Delta, Epoch, Reason, Revocation, SpiffeId, UnixTime};
 
 use super::Write;
 use crate::format::Document;
@@ -62,6 +62,12 @@ impl<'a> Draft<'a> {
     /// The revision that this command's changes will have.
     pub(crate) fn next_revision(&self) -> u64 {
         self.cluster.epoch.revision + 1
+    }
+
+    /// The epoch that will be in force after this command.
+    pub(crate) fn next_epoch(&self) -> Epoch {
+        let moved = u64::from(!self.changes.is_empty());
+        Epoch { revision: self.cluster.epoch.revision + moved, ..self.cluster.epoch }
     }
 
     /// Records who did what; once a command.

@@ -1,5 +1,6 @@
 //! The life of a cluster in small steps: founding, tokens, joining, renewing, revoking.
 
+mod generation;
 mod join;
 mod laws;
 mod managers;

@@ -2,7 +2,7 @@
 
 use super::{Document, Malformed, Persist, Reader, Writer, persist_enum, persist_struct};
 use crate::command::{
-    Command, CreateToken, Enlist, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target,
+    Command, CreateToken, Enlist, Genesis, Issued, JoinAsk, RenewAsk, Reply, Settings, Target, UnrecordedCert,
 };
 use crate::refusal::{Barred, Refusal};
 
@@ -22,6 +22,9 @@ persist_enum!(Command, "command" {
     13 = StrikeIssuers { member, by };
     30 = TakeRootOffline { root, by };
     31 = BringRootOnline { root, key_sealed, by };
+    50 = Restore { made_at, by };
+    51 = Recover { by };
+    52 = RevokeUnrecorded { cert, reason, by };
 });
 
 persist_struct! {
@@ -34,6 +37,7 @@ persist_struct! {
     RenewAsk { node, from, public_key }
     Issued { node, cert, der, again }
     Enlist { node, address, issuer_der, voter, by }
+    UnrecordedCert { cert, node, key_hash, not_after }
 }
 
 persist_enum!(Target, "target" { 1 = Node(node); 2 = Cert(cert); });
@@ -54,6 +58,8 @@ persist_enum!(Reply, "reply" {
     13 = IssuersStruck { issuers, revision };
     30 = RootTakenOffline { root };
     31 = RootBroughtOnline { root };
+    50 = Restored { epoch, tokens };
+    51 = Recovered { epoch };
 });
 
 persist_enum!(Refusal, "refusal" {
@@ -94,6 +100,7 @@ persist_enum!(Barred, "bar" {
     5 = OlderKey { newest_at };
     6 = KeyNotFresh;
     7 = KeyRevoked { at, reason };
+    50 = NotOnRecord;
 });
 
 impl Persist for Result<Reply, Refusal> {

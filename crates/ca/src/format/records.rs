@@ -31,7 +31,7 @@ persist_struct! {
 }
 
 persist_enum!(NodeState, "node state" { 1 = Active; 2 = Revoked { at, reason }; });
-persist_enum!(How, "way of issuing" { 1 = Founded; 2 = Joined; 3 = Renewed; });
+persist_enum!(How, "way of issuing" { 1 = Founded; 2 = Joined; 3 = Renewed; 50 = Unrecorded; });
 persist_enum!(Directive, "directive" { 1 = RenewNow; 2 = Removed; });
 
 persist_enum!(Change, "change" {
@@ -58,6 +58,9 @@ persist_enum!(Event, "event" {
     14 = IssuersStruck { member };
     30 = RootTakenOffline { root };
     31 = RootBroughtOnline { root };
+    50 = Restored { made_at, from, to, tokens };
+    51 = Recovered { from, to };
+    52 = UnrecordedRevoked { cert, node, reason };
 });
 
 impl Persist for Code {

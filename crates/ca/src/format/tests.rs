@@ -1,6 +1,7 @@
 //! Every kind of value round-trips, no bytes make it panic, and what the first release wrote is read.
 
 pub(crate) mod examples;
+mod generation;
 mod roots;
 
 use certus_pki::{Delta, Lifetime, San, Sha256, UnixTime, code};

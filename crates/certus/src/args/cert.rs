@@ -39,6 +39,8 @@ pub(crate) enum CertVerb {
   certus cert list --json | jq -r '.certificates[].serial'
   certus cert list --ca certs
       what a CA in files issued
+  certus cert list --unknown
+      after a restore: `certus cert revoke SERIAL` bars one of them
 
 With --ca DIR (or CERTUS_CA) the list is that of a CA directory; no manager is asked.")]
 pub(crate) struct List {
@@ -56,6 +58,9 @@ pub(crate) struct List {
     /// Print no more than this many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
+    /// Those that call and are on no record: issued after a backup that was restored
+    #[arg(long, conflicts_with_all = ["node", "expiring", "all", "limit"])]
+    pub(crate) unknown: bool,
 }
 
 /// `certus cert info`.

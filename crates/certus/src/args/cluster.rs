@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use certus_pki::{ClusterName, KeyType, Lifetime, NodeId, defaults};
 use clap::{Args, Subcommand};
 
+use super::backup::{Backup, Recover, Restore};
 use super::keys::{AutolockVerb, RootVerb};
 
 /// What can be done with a cluster.
@@ -31,6 +32,12 @@ pub(crate) enum ClusterVerb {
     /// The root's key: take it out of the cluster, bring it back
     #[command(subcommand, arg_required_else_help = true)]
     Root(RootVerb),
+    /// Copy the cluster into a file, under a passphrase
+    Backup(Backup),
+    /// Make a manager out of a backup, or only check it
+    Restore(Restore),
+    /// Bring the cluster back from one manager, when most are lost
+    Recover(Recover),
 }
 
 /// `certus cluster operator`.

@@ -82,6 +82,9 @@ async fn issued(context: &Context, name: &str) -> Result<Exit, Explanation> {
     let mut entries = Vec::new();
     let mut words = Vec::new();
     for cert in &certs {
+        if cert.der.is_empty() {
+            return Err(unrecorded(cert));
+        }
         let certificate = Certificate::from_der(&cert.der).map_err(|error| error.explain())?;
         words.push(format!("{}\n{}", show::certificate(&certificate, now), record(cert, now)));
         let issued = Some(IssuedData::of(cert, now));
@@ -89,6 +92,13 @@ async fn issued(context: &Context, name: &str) -> Result<Exit, Explanation> {
     }
     context.terminal.report(&Report { certificates: entries }, || words.join("\n\n"));
     Ok(Exit::Done)
+}
+
+/// A certificate of which only its name was seen, when it was revoked.
+fn unrecorded(cert: &v1::Cert) -> Explanation {
+    let what = "only the name of this certificate is on record: it was issued after a backup was restored";
+    let told = Explanation::new(code::UNKNOWN_CERTIFICATE, what).fact("node", &cert.node);
+    told.fact("revoked", cert.revoked_at.map_or_else(|| "no".to_owned(), show::rfc3339))
 }
 
 /// What the managers' record adds.

@@ -27,6 +27,8 @@ struct Report {
     issuing_until: Option<String>,
     root_alert: Option<String>,
     autolock: bool,
+    /// Certificates that called and are on no record.
+    unknown: usize,
 }
 
 #[derive(Serialize)]
@@ -78,7 +80,11 @@ fn words(status: &v1::ClusterStatus) -> String {
         "nodes",
         format!("{}, {} connected, certificates of {lifetime}", status.nodes, status.connected.len()),
     );
-    line("revision", format!("{}, clock {now}", epoch.revision));
+    let generation = match epoch.generation {
+        0 => String::new(),
+        generation => format!("generation {generation}, "),
+    };
+    line("revision", format!("{generation}{}, clock {now}", epoch.revision));
     let behind: Vec<String> = status
         .connected
         .iter()
@@ -96,6 +102,10 @@ fn words(status: &v1::ClusterStatus) -> String {
     }
     if status.overdue.is_empty() {
         line("renewals", format!("all in time ({})", count(status.nodes, "node")));
+    }
+    if !status.unrecorded.is_empty() {
+        let certs = count(status.unrecorded.len() as u64, "certificate");
+        lines.push(format!("{:<10} {certs} on no record call: certus cert list --unknown", "unknown"));
     }
     lines.join("\n")
 }
@@ -163,6 +173,7 @@ impl Report {
             issuing_until: root.map(|root| show::rfc3339(root.issuing_until)),
             root_alert: root.and_then(|root| root.alert.as_ref()).map(|alert| alert.message.clone()),
             autolock: root.is_some_and(|root| root.autolock),
+            unknown: status.unrecorded.len(),
         }
     }
 }

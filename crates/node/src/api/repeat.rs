@@ -47,6 +47,7 @@ const TABLE: &[(&str, Repeat)] = &[
     ("/certus.v1.Quorum/Propose", Repeat::Never),
     ("/certus.v1.Quorum/ReadIndex", Repeat::Never),
     ("/certus.v1.Quorum/Enlist", Repeat::Never),
+    ("/certus.v1.Quorum/Keys", Repeat::Never),
     ("/certus.v1.Quorum/Retire", Repeat::Never),
     ("/certus.v1.Quorum/Connected", Repeat::Never),
     ("/certus.v1.Quorum/EnforcementHere", Repeat::Never),

@@ -47,6 +47,11 @@ impl Passphrase {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The passphrase itself, to make a key of it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
 }
 
 /// The form a private key is kept in.

@@ -47,6 +47,7 @@ pub const TABLE: &[(&str, Need)] = &[
     ("/certus.v1.Quorum/Propose", Need::Manager),
     ("/certus.v1.Quorum/ReadIndex", Need::Manager),
     ("/certus.v1.Quorum/Enlist", Need::ManagerRole),
+    ("/certus.v1.Quorum/Keys", Need::Manager),
     ("/certus.v1.Quorum/Retire", Need::Manager),
     ("/certus.v1.Quorum/Connected", Need::Manager),
     ("/certus.v1.Quorum/EnforcementHere", Need::Manager),

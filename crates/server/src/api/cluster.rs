@@ -47,9 +47,11 @@ impl v1::cluster_server::Cluster for Cluster {
                 certus_ca::due(view, now, NAMED_MAX)?,
                 count_nodes(view, &nodes)?,
                 Outlook::read(view, now)?,
+                shared.unrecorded.list(view, now)?,
             ))
         });
-        let (cluster, roots, issuers, due, nodes, outlook) = read.map_err(|error| refuse(&error))?;
+        let (cluster, roots, issuers, due, nodes, outlook, unrecorded) =
+            read.map_err(|error| refuse(&error))?;
         let cluster = cluster.ok_or_else(|| refuse(&not_founded()))?;
         let managers = shared.managers_on_record().map_err(|error| refuse(&error))?;
         let roots = roots.iter().filter(|root| root.active).map(|root| authority(&root.der));
@@ -72,6 +74,7 @@ impl v1::cluster_server::Cluster for Cluster {
             overdue: overdue.collect(),
             managers: managers.into_iter().map(|manager| manager.node).collect(),
             root_state: outlook.map(|outlook| root_state(&outlook, now, shared)),
+            unrecorded: unrecorded.into_iter().map(unrecorded_cert).collect(),
         }))
     }
 
@@ -181,12 +184,19 @@ impl v1::cluster_server::Cluster for Cluster {
     async fn revoke(&self, request: Request<v1::RevokeRequest>) -> Answer<v1::RevokeReply> {
         let by = caller_of(&request)?;
         let reason = certus_wire::reason(request.get_ref().reason).map_err(|error| refuse(&error))?;
-        let target = match self.find(&request.get_ref().name)? {
-            Named::Node(node) => Target::Node(node.identity),
-            Named::Cert(cert) => Target::Cert(cert.cert),
+        let name = &request.get_ref().name;
+        let command = match (self.find(name), self.unrecorded(name)) {
+            (Ok(Named::Node(node)), _) => {
+                Command::Revoke { target: Target::Node(node.identity), reason, by: by.clone() }
+            }
+            (Ok(Named::Cert(cert)), _) => {
+                Command::Revoke { target: Target::Cert(cert.cert), reason, by: by.clone() }
+            }
+            (Err(_), Some(cert)) => Command::RevokeUnrecorded { cert, reason, by: by.clone() },
+            (Err(unknown), None) => return Err(unknown),
         };
-        let whole_node = matches!(target, Target::Node(_));
-        let reply = self.propose(&Command::Revoke { target, reason, by: by.clone() }).await?;
+        let whole_node = matches!(command, Command::Revoke { target: Target::Node(_), .. });
+        let reply = self.propose(&command).await?;
         let Reply::Revoked { node, certs, revision } = reply else { return Err(mismatched()) };
         let epoch = self.epoch_at(revision);
         self.shared.presence.committed(epoch);
@@ -312,6 +322,11 @@ impl Cluster {
     fn find_manager(&self, name: &str) -> Result<SpiffeId, Status> {
         let name = if name.contains('/') { name.to_owned() } else { format!("{}/{name}", Role::Manager) };
         self.find_node(&name)
+    }
+
+    /// A certificate on no record that a caller showed, by its serial.
+    fn unrecorded(&self, name: &str) -> Option<certus_ca::UnrecordedCert> {
+        self.shared.unrecorded.find(&name.parse().ok()?)
     }
 
     fn find_node(&self, name: &str) -> Result<SpiffeId, Status> {
@@ -456,12 +471,25 @@ fn certificate(cert: CertRecord, newest: bool) -> v1::Cert {
             certus_ca::How::Founded => "founded",
             certus_ca::How::Joined => "joined",
             certus_ca::How::Renewed => "renewed",
+            certus_ca::How::Unrecorded => "unrecorded",
         }
         .to_owned(),
         revoked_at: cert.revoked.map(|(at, _)| at.secs()),
         reason: cert.revoked.map_or(0, |(_, reason)| reason.number().into()),
         newest,
         der: cert.der,
+    }
+}
+
+fn unrecorded_cert(seen: crate::unrecorded::Seen) -> v1::UnrecordedCert {
+    v1::UnrecordedCert {
+        id: Some(cert_id_to_wire(seen.cert.cert)),
+        node: seen.cert.node.to_string(),
+        fingerprint: seen.fingerprint.as_bytes().to_vec(),
+        not_after: seen.cert.not_after.secs(),
+        first_seen: seen.first_seen.secs(),
+        last_seen: seen.last_seen.secs(),
+        address: seen.address.to_string(),
     }
 }
 

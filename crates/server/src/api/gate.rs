@@ -10,16 +10,18 @@ use std::time::Instant;
 use certus_ca::NodeState;
 use certus_ca::store::Fault;
 use certus_pki::{Explanation, Grant, Peer, Role, Sha256, SpiffeId, code};
+use certus_tls::PeerIdentity;
 use certus_wire::status::to_status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tower::{Layer, Service};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Caller;
 use super::authorise::{self, Standing};
 use crate::shared::Shared;
 use crate::storage::StateView;
+use crate::unrecorded::{OnRecord, Unrecorded};
 
 /// Puts a [`Gate`] before a service.
 #[derive(Clone)]
@@ -106,17 +108,53 @@ fn decide(shared: &Shared, call: &str, caller: Option<&Caller>) -> Result<(), Ex
                 .fact("again in", format!("{} ms", wait.as_millis().max(1)))
         })?;
     }
+    let mut unknown = None;
     let standing = match &caller.peer {
         None => None,
         Some(peer) => {
             let identity = peer.peer.identity.clone().ok_or_else(|| {
                 Explanation::new(code::NO_IDENTITY, "the certificate carries no identity of the cluster")
             })?;
+            let record = shared.truth.read(|view| certus_ca::node(view, &identity));
+            let record = record.map_err(|error| certus_pki::Explain::explain(&error))?;
+            notice(shared, caller, peer)?;
+            unknown = record.is_none().then(|| unknown_node(&identity));
             let standing = shared.truth.read(|view| standing(view, shared, identity, &peer.peer));
             Some(standing.map_err(|error| certus_pki::Explain::explain(&error))??)
         }
     };
-    authorise::decide(call, standing.as_ref())
+    let decided = authorise::decide(call, standing.as_ref());
+    decided.map_err(|refused| unknown.unwrap_or(refused))
+}
+
+/// Notes a caller whose certificate nobody remembers.
+fn notice(shared: &Shared, caller: &Caller, peer: &PeerIdentity) -> Result<(), Explanation> {
+    if shared.publisher.current().epoch().generation == 0 {
+        return Ok(());
+    }
+    let now = shared.truth.now();
+    let standing = shared.truth.read(|view| Unrecorded::standing(view, &peer.peer, now));
+    let standing = standing.map_err(|error| certus_pki::Explain::explain(&error))?;
+    if standing == OnRecord::Yes {
+        return Ok(());
+    }
+    if shared.unrecorded.note(&peer.peer, standing, caller.address.ip(), now) {
+        let (node, serial, address) = (peer.peer.name(), peer.peer.cert.serial, caller.address);
+        warn!(%node, %serial, %address,
+            "a certificate that is on no record: issued after the backup that was restored");
+    }
+    Ok(())
+}
+
+/// Only a cluster that was restored meets members whom it does not know.
+fn unknown_node(identity: &SpiffeId) -> Explanation {
+    let SpiffeId { role, id, .. } = identity;
+    Explanation::new(code::UNKNOWN_NODE, format!("the cluster does not know {identity}"))
+        .halves("a node on record", "one that joined after the backup that was restored")
+        .hint(format!(
+            "certus token create --role {role} --id {id}; stop the node, move its certs/{role}-{id} away, \
+             and start it with --token-file FILE"
+        ))
 }
 
 /// Who a caller is by the record.

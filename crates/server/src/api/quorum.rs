@@ -80,6 +80,13 @@ impl v1::quorum_server::Quorum for Quorum {
         Ok(Response::new(enlisted))
     }
 
+    async fn keys(&self, request: Request<v1::KeysRequest>) -> Answer<v1::KeysReply> {
+        let node = caller_of(&request)?;
+        let sealed = self.shared.keys_for(&node, &request.get_ref().public_key);
+        let (encapsulated, sealed) = sealed.map_err(|error| refuse(&error))?;
+        Ok(Response::new(v1::KeysReply { encapsulated, sealed }))
+    }
+
     async fn retire(&self, request: Request<v1::RetireRequest>) -> Answer<v1::RetireReply> {
         let retired = self.shared.retire_if_leading(request.get_ref()).await;
         let retired = retired.map_err(|error| refuse(&error))?;

@@ -36,7 +36,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(view: Arc<StateView>) -> Outgoing {
+    pub(crate) fn new(view: Arc<StateView>) -> Outgoing {
         Outgoing {
             view,
             place: 0,
@@ -259,9 +259,9 @@ pub enum SnapshotError {
 }
 
 /// The table of a chunk, and its keys and values.
-type Rows<'c> = (Table, Vec<(&'c [u8], &'c [u8])>);
+pub(super) type Rows<'c> = (Table, Vec<(&'c [u8], &'c [u8])>);
 
-fn rows_of<'c>(input: &mut Reader<'c>) -> Result<Rows<'c>, SnapshotError> {
+pub(super) fn rows_of<'c>(input: &mut Reader<'c>) -> Result<Rows<'c>, SnapshotError> {
     let name = input.bytes()?;
     let table = Table::ALL
         .into_iter()

@@ -1,5 +1,7 @@
 //! One replica from proposal to restart, with a machine small enough to check by eye.
 
+mod golden;
+
 use std::ops::Bound;
 use std::sync::atomic::{AtomicI64, Ordering};
 

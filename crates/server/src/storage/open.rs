@@ -21,6 +21,8 @@ impl Storage {
         private_directory(directory)?;
         let log_path = directory.join(LOG_FILE);
         let state_path = directory.join(STATE_FILE);
+        refuse_newer(&log_path, Kind::Log)?;
+        refuse_newer(&state_path, Kind::State)?;
         let log = file_backend(&log_path)?;
         let state = file_backend(&state_path)?;
         let mut storage =
@@ -120,15 +122,48 @@ fn check_format(database: &Database, file: &Arc<str>, kind: Kind) -> Result<(), 
     let Some(found) = value.map(|guard| guard.value()) else {
         return Err(not_ours("the other kind of file".to_owned()));
     };
+    drop(table);
+    drop(txn);
     if found > kind.format() {
         return Err(StorageError::NewerFormat { file: file.clone(), found, known: kind.format() });
     }
-    if found < kind.format() {
-        drop((table, txn));
-        // An older file lacks what later formats added; what it has is read as it is.
-        return lay_out(database, file, kind);
+    if found < kind.format() { raise_format(database, file, kind) } else { Ok(()) }
+}
+
+/// What an older version wrote is read as it is; from now on a newer one writes, and the older must not.
+fn raise_format(database: &Database, file: &Arc<str>, kind: Kind) -> Result<(), StorageError> {
+    let writing = |error: redb::Error| failed(file, "raising the format of", error);
+    let mut txn = database.begin_write().map_err(|error| writing(error.into()))?;
+    txn.set_quick_repair(true);
+    {
+        let mut table = txn.open_table(FORMAT).map_err(|error| writing(error.into()))?;
+        table.insert(kind.words(), kind.format()).map_err(|error| writing(error.into()))?;
     }
-    Ok(())
+    match kind {
+        Kind::Log => log::create_tables(&txn).map_err(writing)?,
+        // Tables that later formats added.
+        Kind::State => create_tables(&txn).map_err(writing)?,
+    }
+    txn.commit().map_err(|error| writing(error.into()))
+}
+
+/// Refuses files of a newer format before anything of either is changed; what cannot be read without being
+/// repaired first is judged when it is opened.
+fn refuse_newer(path: &Path, kind: Kind) -> Result<(), StorageError> {
+    let Ok(database) = redb::ReadOnlyDatabase::open(path) else { return Ok(()) };
+    let number = || -> Result<Option<u64>, redb::Error> {
+        let txn = database.begin_read()?;
+        let table = txn.open_table(FORMAT)?;
+        Ok(table.get(kind.words())?.map(|number| number.value()))
+    };
+    match number() {
+        Ok(Some(found)) if found > kind.format() => {
+            let file = path.display().to_string().into();
+            Err(StorageError::NewerFormat { file, found, known: kind.format() })
+        }
+        // Other wrongs have words of their own, at the opening.
+        _ => Ok(()),
+    }
 }
 
 fn lay_out(database: &Database, file: &Arc<str>, kind: Kind) -> Result<(), StorageError> {
@@ -196,11 +231,13 @@ pub(super) const LOG_FILE: &str = "log.redb";
 /// The replicated state: durable at barriers, brought up to date from the log after a crash.
 pub(super) const STATE_FILE: &str = "state.redb";
 
-/// The newest layout of `log.redb` this version reads and writes. 2: commands about managers.
-const LOG_FORMAT: u64 = 2;
-/// The newest layout of `state.redb` this version reads and writes; `ca::format` numbers the rows.
-/// 2: the table of managers.
-const STATE_FORMAT: u64 = 2;
+/// The newest layout of `log.redb` that this version reads, and the one it writes. Raised with every new
+/// kind of command or entry: an older version could not read it. 2: managers, the offline
+/// root, restores and recoveries.
+pub(super) const LOG_FORMAT: u64 = 2;
+/// The same of `state.redb`, raised with every new kind of row or field; `ca::format` numbers the
+/// rows. 2: the table of managers.
+pub(super) const STATE_FORMAT: u64 = 2;
 
 /// Only the tail of the log is read in normal running, and it was just written.
 const LOG_CACHE_BYTES: usize = 16 << 20;

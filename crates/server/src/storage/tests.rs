@@ -6,12 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use certus_ca::store::{MemStore, Row, Store, Table, View};
+use certus_pki::{Explain, code};
 use redb::backends::InMemoryBackend;
 use redb::{Database, TableDefinition};
 use tempfile::TempDir;
 
 use super::log::Word;
-use super::open::{LOG_FILE, STATE_FILE};
+use super::open::{LOG_FILE, LOG_FORMAT, STATE_FILE, STATE_FORMAT};
 use super::{Own, Pending, Settle, Storage, StorageError};
 
 fn in_memory() -> Storage {
@@ -93,18 +94,68 @@ fn a_newer_format_and_a_foreign_file_are_refused() {
     let (_parent, directory) = directory();
     drop(Storage::in_directory(&directory).unwrap());
     let state = directory.join(STATE_FILE);
-    let database = Database::open(&state).unwrap();
-    let txn = database.begin_write().unwrap();
-    txn.open_table(TableDefinition::<&str, u64>::new("certus_format")).unwrap().insert("state", 2).unwrap();
-    txn.commit().unwrap();
-    drop(database);
+    set_format(&state, "state", STATE_FORMAT + 7);
     let words = Storage::in_directory(&directory).unwrap_err().to_string();
-    assert!(words.ends_with("has format 2, this version knows formats up to 1"), "{words}");
+    assert!(words.ends_with("has format 9, this version knows formats up to 2"), "{words}");
 
     fs::remove_file(&state).unwrap();
     fs::copy(directory.join(LOG_FILE), &state).unwrap();
     let words = Storage::in_directory(&directory).unwrap_err().to_string();
     assert!(words.contains("is not a Certus state file"), "{words}");
+}
+
+fn set_format(path: &Path, kind: &str, number: u64) {
+    let database = Database::open(path).unwrap();
+    let txn = database.begin_write().unwrap();
+    txn.open_table(TableDefinition::<&str, u64>::new("certus_format")).unwrap().insert(kind, number).unwrap();
+    txn.commit().unwrap();
+}
+
+fn format_of(path: &Path, kind: &str) -> u64 {
+    let database = redb::ReadOnlyDatabase::open(path).unwrap();
+    let txn = redb::ReadableDatabase::begin_read(&database).unwrap();
+    let table = txn.open_table(TableDefinition::<&str, u64>::new("certus_format")).unwrap();
+    table.get(kind).unwrap().unwrap().value()
+}
+
+#[test]
+fn a_newer_format_of_either_file_is_refused_before_a_byte_is_changed() {
+    for (file, kind) in [(LOG_FILE, "log"), (STATE_FILE, "state")] {
+        let (_parent, directory) = directory();
+        let storage = Storage::in_directory(&directory).unwrap();
+        storage.append([(0, b"entry".to_vec())], None).unwrap();
+        drop(storage);
+        set_format(&directory.join(file), kind, 1000);
+        let bytes = || [LOG_FILE, STATE_FILE].map(|file| fs::read(directory.join(file)).unwrap());
+        let before = bytes();
+        let error = Storage::in_directory(&directory).unwrap_err();
+        assert!(matches!(error, StorageError::NewerFormat { found: 1000, .. }), "{error:?}");
+        let told = error.explain();
+        assert_eq!(told.code, code::NEWER_FORMAT);
+        assert!(told.hint.is_some());
+        assert!(bytes() == before, "{kind}: the files were changed");
+    }
+}
+
+#[test]
+fn an_older_format_is_read_and_from_then_on_refused_by_older_versions() {
+    let (_parent, directory) = directory();
+    let storage = Storage::in_directory(&directory).unwrap();
+    change(&storage, Settle::Durable, |pending| pending.put(Table::Nodes, b"web-1", b"record").unwrap());
+    storage.append([(0, b"entry".to_vec())], None).unwrap();
+    drop(storage);
+    let files = [(LOG_FILE, "log", LOG_FORMAT), (STATE_FILE, "state", STATE_FORMAT)];
+    for (file, kind, _) in files {
+        set_format(&directory.join(file), kind, 1);
+    }
+    let storage = Storage::in_directory(&directory).unwrap();
+    let record = storage.view().unwrap().get(Table::Nodes, b"web-1").unwrap();
+    assert_eq!(record.as_deref(), Some(&b"record"[..]));
+    assert_eq!(storage.entries(..).unwrap(), [(0, b"entry".to_vec())]);
+    drop(storage);
+    for (file, kind, number) in files {
+        assert_eq!(format_of(&directory.join(file), kind), number);
+    }
 }
 
 #[test]
