@@ -18,6 +18,7 @@ mod carry_refusals;
 mod carry_reload;
 mod carry_renewal;
 mod carry_shutdown;
+mod carry_siege;
 mod carry_streams;
 mod embed;
 mod files;
