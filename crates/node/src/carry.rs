@@ -16,6 +16,7 @@ mod pool;
 mod pump;
 mod quic;
 mod reload;
+mod rest;
 mod seats;
 mod told;
 mod wallet;

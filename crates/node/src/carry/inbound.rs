@@ -176,7 +176,7 @@ impl Inbound {
             }
         };
         let from = ends.from;
-        let (carried, ended) = carry_until(wire, plain, true, admission, &run.ending).await;
+        let (carried, ended) = carry_until(wire, plain, true, admission, run).await;
         let (towards, back) = (carried.towards, carried.back);
         match ended {
             Ok(how) => tracing::info!(name, %from, peer, towards, back, how, "a connection ended"),

@@ -11,6 +11,7 @@ mod carry_again;
 mod carry_agents;
 mod carry_bytes;
 mod carry_cuts;
+mod carry_drains;
 mod carry_material;
 mod carry_permissive;
 mod carry_proxy;
