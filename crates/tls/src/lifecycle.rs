@@ -14,7 +14,7 @@ pub struct Lifecycle {
     pub on_rotation: Action,
     /// A certificate was revoked, or its issuer or root is no longer trusted.
     pub on_revocation: Action,
-    /// The policy no longer accepts the peer.
+    /// The policy no longer accepts the peer, or no longer those who come in the clear.
     pub on_policy_change: Action,
 }
 
@@ -91,6 +91,14 @@ pub enum CutReason {
     /// The certificate that we showed was replaced by a newer one.
     #[error("our own certificate of this connection was replaced by a newer one")]
     OwnReplaced,
+    /// It came in the clear, and that is no longer taken.
+    #[error("plaintext is no longer taken here")]
+    PlaintextEnded {
+        /// The time.
+        now: UnixTime,
+        /// The last moment in which it was.
+        until: UnixTime,
+    },
 }
 
 impl CutReason {
@@ -102,7 +110,8 @@ impl CutReason {
                 | Rejection::NameMissing { .. }
                 | Rejection::WrongName { .. }
                 | Rejection::KeyNotAccepted { .. },
-            ) => Change::Policy,
+            )
+            | CutReason::PlaintextEnded { .. } => Change::Policy,
             CutReason::Peer(_) | CutReason::OwnRevoked { .. } | CutReason::OwnUntrusted { .. } => {
                 Change::Revocation
             }
@@ -122,6 +131,10 @@ impl Explain for CutReason {
             CutReason::OwnRevoked { serial } => own(self.to_string()).fact("serial", serial),
             CutReason::OwnUntrusted { issuer } => own(self.to_string()).fact("issuer", issuer),
             CutReason::OwnReplaced => own(self.to_string()),
+            CutReason::PlaintextEnded { now, until } => Explanation::new(code::PLAINTEXT, self.to_string())
+                .fact("now", now)
+                .fact("until", until)
+                .hint("give the caller a certificate, or move `mtls_until` of the listener"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{Accept, code};
+use certus_pki::{Accept, UnixTime, code};
 use certus_tls::{Admission, ClientCertificate, Credentials, Server, ServerOptions};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -63,7 +63,21 @@ impl Inbound {
         // Programs that are not ours connect to services directly.
         options.alpn_optional = matches!(spec.transport, Transport::Tcp | Transport::Ws);
         let handshakes = Handshakes::new(spec.limits.handshakes);
-        Inbound { server: Server::new(credentials, options), spec, means, handshakes }
+        let server = Server::new(credentials, options);
+        if let Mtls::Permissive { until } = spec.tls.mtls {
+            server.set_plaintext_until(until);
+        }
+        Inbound { server, spec, means, handshakes }
+    }
+
+    /// Gives its live connections the policy of the listener that came after it; counts those that are cut.
+    pub(super) fn follow(&self, next: &Inbound) -> usize {
+        let until = match next.spec.tls.mtls {
+            Mtls::Permissive { until } => until,
+            // In seconds: what is over now was taken a second ago.
+            Mtls::Required | Mtls::Off => UnixTime::from_secs(self.server.now().secs() - 1),
+        };
+        self.server.set_accept(accept_of(&next.spec)).len() + self.server.set_plaintext_until(until).len()
     }
 
     pub(super) fn failed(&self, from: SocketAddr, peer: &str, why: Explanation) {
@@ -269,7 +283,7 @@ impl End for Inbound {
 }
 
 /// The policy of a listener.
-pub(super) fn accept_of(spec: &ListenerSpec) -> Accept {
+fn accept_of(spec: &ListenerSpec) -> Accept {
     let accept =
         Accept::new(spec.allow.clone()).requiring(spec.tls.required_sans.clone()).with_keys(spec.tls.keys);
     match spec.tls.allow_expired {

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use super::accept::Accepting;
 use super::dial::Dialer;
-use super::inbound::{self, Inbound};
+use super::inbound::Inbound;
 use super::outbound::Outbound;
 use super::{Carrier, CarryError, Current, Means, Place, Run, bind, quic};
 use crate::clock::duration;
@@ -113,9 +113,7 @@ impl Carrier {
         for next in &next_inbound {
             let Some(end) = &next.end else { continue };
             done.changed += 1;
-            let accept = inbound::accept_of(&end.spec);
-            let cut = |before: &Inbound| before.server.set_accept(accept.clone()).len();
-            done.cut += self.listeners[next.place].becomes(end.clone(), cut);
+            done.cut += self.listeners[next.place].becomes(end.clone(), |before| before.follow(end));
         }
         for next in &next_outbound {
             let Some(end) = &next.end else { continue };
