@@ -103,6 +103,13 @@ impl Gate {
         self.credentials.registry().recheck(self.end, &accept, (snapshot.bundle(), now))
     }
 
+    /// Judges the live connections by the trust of another gate, which is to follow this one.
+    pub(crate) fn judge_by(&self, next: &Gate) -> Vec<CutRecord> {
+        let (view, now) = (next.view(), next.now());
+        let rules = EndRules { issuers: next.issuers, grace: view.accept.grace(), ..EndRules::default() };
+        self.credentials.registry().judge_by(self.end, &rules, view.snapshot.bundle(), now)
+    }
+
     /// Until when callers in the clear are taken; those for whom that is past end as their rules say.
     pub(crate) fn set_clear_until(&self, until: UnixTime) -> Vec<CutRecord> {
         let _one_at_a_time = lock(&self.setting);

@@ -14,7 +14,8 @@ pub struct Lifecycle {
     pub on_rotation: Action,
     /// A certificate was revoked, or its issuer or root is no longer trusted.
     pub on_revocation: Action,
-    /// The policy no longer accepts the peer, or no longer those who come in the clear.
+    /// The policy no longer accepts the peer, or no longer those who come in the clear; or other roots are
+    /// configured.
     pub on_policy_change: Action,
 }
 
@@ -91,6 +92,9 @@ pub enum CutReason {
     /// The certificate that we showed was replaced by a newer one.
     #[error("our own certificate of this connection was replaced by a newer one")]
     OwnReplaced,
+    /// The peer would be refused by the roots that its listener or dialer was given in the place of its own.
+    #[error("{0}, by the roots that are configured now")]
+    OtherRoots(Rejection),
     /// It came in the clear, and that is no longer taken.
     #[error("plaintext is no longer taken here")]
     PlaintextEnded {
@@ -111,6 +115,7 @@ impl CutReason {
                 | Rejection::WrongName { .. }
                 | Rejection::KeyNotAccepted { .. },
             )
+            | CutReason::OtherRoots(_)
             | CutReason::PlaintextEnded { .. } => Change::Policy,
             CutReason::Peer(_) | CutReason::OwnRevoked { .. } | CutReason::OwnUntrusted { .. } => {
                 Change::Revocation
@@ -131,6 +136,9 @@ impl Explain for CutReason {
             CutReason::OwnRevoked { serial } => own(self.to_string()).fact("serial", serial),
             CutReason::OwnUntrusted { issuer } => own(self.to_string()).fact("issuer", issuer),
             CutReason::OwnReplaced => own(self.to_string()),
+            CutReason::OtherRoots(rejection) => rejection
+                .explain()
+                .hint("let `ca` hold the root of those who are to stay, or have them renewed under it"),
             CutReason::PlaintextEnded { now, until } => Explanation::new(code::PLAINTEXT, self.to_string())
                 .fact("now", now)
                 .fact("until", until)

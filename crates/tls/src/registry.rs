@@ -227,6 +227,23 @@ impl Registry {
         self.end(doomed)
     }
 
+    /// Ends the connections of one listener or dialer that other roots do not lead to.
+    pub(crate) fn judge_by(
+        self: &Arc<Self>,
+        end: EndId,
+        rules: &EndRules,
+        bundle: &Bundle,
+        now: UnixTime,
+    ) -> Vec<CutRecord> {
+        let connections: Vec<_> = lock(&self.inner).of_end(end).map(|one| (one.clone(), *rules)).collect();
+        let refused = self.judge_again(&connections, |one, rules| lost::as_of_trust(one, rules, bundle, now));
+        let other = |(id, reason)| match reason {
+            CutReason::Peer(rejection) => (id, CutReason::OtherRoots(rejection)),
+            other => (id, other),
+        };
+        self.end(refused.into_iter().map(other).collect())
+    }
+
     /// Verifies peers anew: those that are refused are returned, the others get their new last moment.
     fn judge_again<'a>(
         &self,

@@ -199,6 +199,13 @@ impl Server {
         self.gate.admit_unknown(true)
     }
 
+    /// Judges its live connections by the trust of `next`, a listener that takes its place with roots of its
+    /// own: those that it would refuse end as the lifecycle says of a change of policy. Those that were cut
+    /// are returned.
+    pub fn judge_by(&self, next: &Server) -> Vec<CutRecord> {
+        self.gate.judge_by(&next.gate)
+    }
+
     /// Until when callers are taken in the clear, for ever unless set. Those who came so and whose date is
     /// past end as the lifecycle says of a change of policy, now or when they are swept; those that were
     /// cut are returned.

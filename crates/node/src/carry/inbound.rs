@@ -12,17 +12,19 @@ use tokio::net::TcpStream;
 use super::accept::End;
 use super::backend::Plain;
 use super::outbound::carry_until;
+use super::reload::Follows;
 use super::seats::{Handshakes, Seat};
 use super::wire::{Outer, Wire};
 use super::{Means, Run, told};
 use crate::e2e::{self, Prologue};
 use crate::metrics::Side;
-use crate::spec::{Backend, E2e, ListenerSpec, Mtls, Transport};
+use crate::spec::{Backend, E2e, ListenerSpec, Mtls, Pem, Transport};
 use crate::transports::ws;
 
 pub(super) struct Inbound {
     pub(super) spec: ListenerSpec,
     pub(super) server: Server,
+    credentials: Credentials,
     pub(super) means: Means,
     pub(super) handshakes: Handshakes,
 }
@@ -45,6 +47,29 @@ pub(super) struct Addresses {
     pub(super) tls: Option<&'static str>,
 }
 
+impl Follows for Inbound {
+    fn take_policy_of(&self, next: &Inbound) -> usize {
+        let until = match next.spec.tls.mtls {
+            Mtls::Permissive { until } => until,
+            // In seconds: what is over now was taken a second ago.
+            Mtls::Required | Mtls::Off => UnixTime::from_secs(self.server.now().secs() - 1),
+        };
+        self.server.set_accept(accept_of(&next.spec)).len() + self.server.set_plaintext_until(until).len()
+    }
+
+    fn judge_by(&self, next: &Inbound) -> usize {
+        self.server.judge_by(&next.server).len()
+    }
+
+    fn roots(&self) -> Option<Option<Pem>> {
+        (self.spec.tls.mtls != Mtls::Off).then(|| self.spec.tls.material.ca.clone())
+    }
+
+    fn credentials(&self) -> Credentials {
+        self.credentials.clone()
+    }
+}
+
 impl Inbound {
     pub(super) fn new(spec: ListenerSpec, credentials: Credentials, means: Means) -> Inbound {
         let mut options = ServerOptions::new(accept_of(&spec));
@@ -63,21 +88,11 @@ impl Inbound {
         // Programs that are not ours connect to services directly.
         options.alpn_optional = matches!(spec.transport, Transport::Tcp | Transport::Ws);
         let handshakes = Handshakes::new(spec.limits.handshakes);
-        let server = Server::new(credentials, options);
+        let server = Server::new(credentials.clone(), options);
         if let Mtls::Permissive { until } = spec.tls.mtls {
             server.set_plaintext_until(until);
         }
-        Inbound { server, spec, means, handshakes }
-    }
-
-    /// Gives its live connections the policy of the listener that came after it; counts those that are cut.
-    pub(super) fn follow(&self, next: &Inbound) -> usize {
-        let until = match next.spec.tls.mtls {
-            Mtls::Permissive { until } => until,
-            // In seconds: what is over now was taken a second ago.
-            Mtls::Required | Mtls::Off => UnixTime::from_secs(self.server.now().secs() - 1),
-        };
-        self.server.set_accept(accept_of(&next.spec)).len() + self.server.set_plaintext_until(until).len()
+        Inbound { server, credentials, spec, means, handshakes }
     }
 
     pub(super) fn failed(&self, from: SocketAddr, peer: &str, why: Explanation) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use certus_pki::code;
 use certus_pki::explain::{Explain, Explanation};
-use certus_tls::{Admission, explain_source};
+use certus_tls::{Admission, Credentials, explain_source};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use super::accept::End;
 use super::dial::Dialer;
 use super::pump::{Broken, Carried, Done, carry};
 use super::quic::explain_lost;
+use super::reload::Follows;
 use super::rest::{Asks, Rest};
 use super::seats::Seat;
 use super::wire::{Outer, Wire};
@@ -23,11 +24,29 @@ use super::{GOODBYE, Run};
 use crate::clock::jitter;
 use crate::e2e::E2eError;
 use crate::metrics::Side;
-use crate::spec::CONNECTIONS_MAX;
+use crate::spec::{CONNECTIONS_MAX, Pem};
 use crate::transports::ws::WsClosed;
 
 pub(super) struct Outbound {
     pub(super) dialer: Dialer,
+}
+
+impl Follows for Outbound {
+    fn take_policy_of(&self, next: &Outbound) -> usize {
+        self.dialer.take_policy_of(&next.dialer)
+    }
+
+    fn judge_by(&self, next: &Outbound) -> usize {
+        self.dialer.judge_by(&next.dialer)
+    }
+
+    fn roots(&self) -> Option<Option<Pem>> {
+        self.dialer.roots()
+    }
+
+    fn credentials(&self) -> Credentials {
+        self.dialer.credentials()
+    }
 }
 
 impl Outbound {

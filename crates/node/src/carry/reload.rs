@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use certus_pki::defaults;
 use certus_pki::explain::Explanation;
+use certus_tls::Credentials;
 use tokio::net::TcpListener;
 
 use super::accept::Accepting;
@@ -14,7 +15,7 @@ use super::inbound::Inbound;
 use super::outbound::Outbound;
 use super::{Carrier, CarryError, Current, Means, Place, Run, bind, quic};
 use crate::clock::duration;
-use crate::spec::{ListenerSpec, MaterialSpec, PeerSpec, Transport};
+use crate::spec::{ListenerSpec, MaterialSpec, PeerSpec, Pem, Transport};
 
 /// A socket that is bound and not served yet.
 enum Socket {
@@ -113,13 +114,13 @@ impl Carrier {
         for next in &next_inbound {
             let Some(end) = &next.end else { continue };
             done.changed += 1;
-            done.cut += self.listeners[next.place].becomes(end.clone(), |before| before.follow(end));
+            done.cut += self.listeners[next.place].becomes(end.clone());
         }
         for next in &next_outbound {
             let Some(end) = &next.end else { continue };
             done.changed += 1;
             let place = &mut self.peers[next.place];
-            done.cut += place.becomes(end.clone(), |before| before.dialer.set_accept(&end.dialer.spec));
+            done.cut += place.becomes(end.clone());
             if end.dialer.spec.listen.is_none() {
                 // The link is made anew.
                 place.run.closing.cancel();
@@ -226,14 +227,47 @@ impl Run {
     }
 }
 
-impl<E> Place<E> {
-    /// Goes over to `end`. `cut` gives an earlier one the policy of the new one, and counts what that cuts.
-    fn becomes(&mut self, end: Arc<E>, cut: impl Fn(&E) -> usize) -> usize {
+/// A listener or peer whose live connections are judged by the one that takes its place.
+pub(super) trait Follows: Send + Sync + 'static {
+    /// Takes over whom it accepts; counts the connections that this cuts.
+    fn take_policy_of(&self, next: &Self) -> usize;
+
+    /// Asks whether its roots lead to those who are here; counts the connections that this cuts.
+    fn judge_by(&self, next: &Self) -> usize;
+
+    /// The roots of its own, if it has some; nothing where nobody's certificate is verified.
+    fn roots(&self) -> Option<Option<Pem>>;
+
+    /// By what trust.
+    fn credentials(&self) -> Credentials;
+}
+
+impl<E: Follows> Place<E> {
+    /// Goes over to `end`, and gives earlier ones its policy and its roots; counts what that cuts.
+    fn becomes(&mut self, end: Arc<E>) -> usize {
         self.earlier.push(Arc::downgrade(&self.current.get()));
-        self.current.set(end);
+        self.current.set(end.clone());
         self.earlier.retain(|earlier| earlier.strong_count() > 0);
-        self.earlier.iter().filter_map(Weak::upgrade).map(|earlier| cut(&earlier)).sum()
+        self.earlier.iter().filter_map(Weak::upgrade).map(|earlier| follow(&earlier, &end)).sum()
     }
+}
+
+fn follow<E: Follows>(earlier: &Arc<E>, next: &Arc<E>) -> usize {
+    let cut = earlier.take_policy_of(next);
+    if next.roots().is_none() || earlier.roots() == next.roots() {
+        return cut;
+    }
+    let mut credentials = next.credentials();
+    let cut = cut + earlier.judge_by(next);
+    let (earlier, next) = (Arc::downgrade(earlier), Arc::downgrade(next));
+    tokio::spawn(async move {
+        // Its own connections the next one judges by itself.
+        while credentials.changed().await {
+            let (Some(earlier), Some(next)) = (earlier.upgrade(), next.upgrade()) else { return };
+            earlier.judge_by(&next);
+        }
+    });
+    cut
 }
 
 /// How well a place suits a specification.
