@@ -9,6 +9,7 @@ mod backend;
 mod dial;
 mod enter;
 mod failures;
+mod fit;
 mod h2;
 mod inbound;
 mod outbound;
@@ -47,7 +48,7 @@ pub(crate) use wallet::own_of;
 use crate::clock::duration;
 use crate::e2e::AgentKey;
 use crate::metrics::Metrics;
-use crate::spec::{ListenerSpec, PeerSpec};
+use crate::spec::{ListenerSpec, PeerSpec, Transport};
 use inbound::Inbound;
 use outbound::Outbound;
 use wire::Wire;
@@ -145,7 +146,8 @@ impl Carrier {
     /// Binds every address and begins to accept; if one cannot be bound, none is.
     ///
     /// # Errors
-    /// The address that could not be listened on, or credentials that cannot be used.
+    /// The address that could not be listened on, credentials that cannot be used, or what a transport
+    /// cannot give.
     pub async fn start(
         means: Means,
         listeners: Vec<ListenerSpec>,
@@ -288,6 +290,14 @@ pub enum CarryError {
         #[source]
         error: io::Error,
     },
+    /// It asks something of QUIC that only transports over TCP have.
+    #[error("`{name}`: {what}")]
+    NotOverQuic {
+        /// The listener's or peer's name.
+        name: String,
+        /// What it asks, and why not.
+        what: &'static str,
+    },
     /// Its certificates or roots cannot be used.
     #[error("`{name}`: {}", .why.message)]
     Material {
@@ -304,6 +314,8 @@ impl Explain for CarryError {
             CarryError::Listen { error, .. } => Explanation::new(code::LISTEN, self.to_string())
                 .fact("the system says", error)
                 .hint("see who has it: ss -lnp"),
+            CarryError::NotOverQuic { .. } => Explanation::new(code::CONFIGURATION, self.to_string())
+                .halves("tcp, h2 or ws", Transport::Quic),
             CarryError::Material { name, why } => why.clone().fact("of", name),
         }
     }

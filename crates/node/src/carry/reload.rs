@@ -13,7 +13,7 @@ use super::accept::Accepting;
 use super::dial::Dialer;
 use super::inbound::Inbound;
 use super::outbound::Outbound;
-use super::{Carrier, CarryError, Current, Means, Place, Run, bind, quic};
+use super::{Carrier, CarryError, Current, Means, Place, Run, bind, fit, quic};
 use crate::clock::duration;
 use crate::spec::{ListenerSpec, MaterialSpec, PeerSpec, Pem, Transport};
 
@@ -59,12 +59,14 @@ pub(super) async fn open_peer(means: &Means, spec: PeerSpec) -> Result<OpenPeer,
 }
 
 async fn inbound_of(means: &Means, spec: ListenerSpec) -> Result<Inbound, CarryError> {
+    fit::listener_fits(&spec)?;
     let wrong = |why: Explanation| CarryError::Material { name: spec.name.clone(), why };
     let credentials = means.wallet.credentials(&spec.tls.material).await.map_err(wrong)?;
     Ok(Inbound::new(spec, credentials, means.clone()))
 }
 
 async fn outbound_of(means: &Means, spec: PeerSpec) -> Result<Outbound, CarryError> {
+    fit::peer_fits(&spec)?;
     let wrong = |why: Explanation| CarryError::Material { name: spec.name.clone(), why };
     let credentials = means.wallet.credentials(&spec.tls.material).await.map_err(wrong)?;
     Ok(Outbound { dialer: Dialer::new(spec, credentials, means.clone()) })
@@ -97,7 +99,7 @@ impl Carrier {
     /// what goes are given [`defaults::DRAIN`] to end.
     ///
     /// # Errors
-    /// A new address cannot be bound, or credentials cannot be used; then nothing changed.
+    /// As of [`Carrier::start`]; then nothing changed.
     pub async fn reload(
         &mut self,
         listeners: Vec<ListenerSpec>,
