@@ -71,6 +71,7 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Node(NodeVerb::List) => node_list::run(&context).await,
         Noun::Node(NodeVerb::Failures(seen)) => node_seen::failures(&context, seen).await,
         Noun::Node(NodeVerb::Connections(seen)) => node_seen::connections(&context, seen).await,
+        Noun::Node(NodeVerb::Strict(seen)) => node_seen::strict(&context, seen).await,
         Noun::Node(NodeVerb::Shadow(shadow)) => node_seen::shadow(&context, shadow).await,
         Noun::Token(TokenVerb::Create(create)) => token_create::run(&context, create).await,
         Noun::Token(TokenVerb::List) => token_list::run(&context).await,

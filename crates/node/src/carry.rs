@@ -6,6 +6,7 @@
 
 mod accept;
 mod backend;
+mod clear;
 mod dial;
 mod enter;
 mod failures;
@@ -40,6 +41,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use clear::{ClearCaller, ClearSeen, InTheClear};
 pub use failures::{Failure, Failures};
 pub use reload::Reloaded;
 pub use wallet::Wallet;
@@ -71,13 +73,16 @@ pub struct Means {
     pub metrics: Metrics,
     /// What failed last.
     pub failures: Failures,
+    /// Who comes in the clear.
+    pub clear: InTheClear,
 }
 
 impl Means {
     /// With the node's own credentials, and no key for end-to-end sessions.
     pub fn new(own: Credentials, metrics: Metrics) -> Means {
         let failures = Failures::new(own.clock().clone());
-        Means { wallet: Wallet::new(own), key: None, metrics, failures }
+        let clear = InTheClear::new(own.clock().clone(), metrics.clone());
+        Means { wallet: Wallet::new(own), key: None, metrics, failures, clear }
     }
 
     /// Says aloud that a peer was let in whose certificate has ended (`allow_expired`).
@@ -195,6 +200,11 @@ impl Carrier {
     /// What failed last.
     pub fn failures(&self) -> &Failures {
         &self.means.failures
+    }
+
+    /// Who comes in the clear, where that is taken for a while.
+    pub fn clear(&self) -> &InTheClear {
+        &self.means.clear
     }
 
     /// Accepts no more, gives the connections that live [`defaults::DRAIN`] to end, then ends them.

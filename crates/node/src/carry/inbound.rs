@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use super::accept::End;
 use super::backend::Plain;
+use super::clear::{Clear, Watched};
 use super::outbound::carry_until;
 use super::reload::Follows;
 use super::seats::{Handshakes, Seat};
@@ -27,6 +28,8 @@ pub(super) struct Inbound {
     credentials: Credentials,
     pub(super) means: Means,
     pub(super) handshakes: Handshakes,
+    /// Who comes in the clear, if anybody may.
+    pub(super) watched: Option<Arc<Watched>>,
 }
 
 /// A connection that was authenticated as far as TLS can.
@@ -34,6 +37,8 @@ pub(super) struct Entered {
     pub(super) outer: Outer,
     pub(super) admission: Admission,
     pub(super) ends: Addresses,
+    /// Counted while it lives, if it came in the clear.
+    pub(super) clear: Option<Clear>,
 }
 
 /// Between whom a connection is, as far as is known.
@@ -54,6 +59,10 @@ impl Follows for Inbound {
             // In seconds: what is over now was taken a second ago.
             Mtls::Required | Mtls::Off => UnixTime::from_secs(self.server.now().secs() - 1),
         };
+        if let Some(watched) = &self.watched {
+            let goes_on = next.watched.as_ref().is_some_and(|next| Arc::ptr_eq(watched, next));
+            watched.ends(goes_on.then_some(until));
+        }
         self.server.set_accept(accept_of(&next.spec)).len() + self.server.set_plaintext_until(until).len()
     }
 
@@ -92,7 +101,8 @@ impl Inbound {
         if let Mtls::Permissive { until } = spec.tls.mtls {
             server.set_plaintext_until(until);
         }
-        Inbound { server, credentials, spec, means, handshakes }
+        let watched = means.clear.watch(&spec);
+        Inbound { server, credentials, spec, means, handshakes, watched }
     }
 
     pub(super) fn failed(&self, from: SocketAddr, peer: &str, why: Explanation) {
@@ -246,7 +256,7 @@ impl Inbound {
 
     /// A WebSocket and its stream.
     async fn websocket(&self, entered: Entered, run: &Run) {
-        let Entered { outer, admission, ends } = entered;
+        let Entered { outer, admission, ends, .. } = entered;
         let exporter = outer.exporter(e2e::EXPORTER_LABEL);
         let speaks = [ws::Subprotocol::EndToEnd, ws::Subprotocol::Plain];
         // The one that is not spoken here is refused in words.
@@ -281,12 +291,13 @@ impl End for Inbound {
 
     async fn carry(self: Arc<Self>, tcp: TcpStream, from: SocketAddr, seat: Seat, run: Run) {
         // In boxes, so that a connection's task keeps no room for what it did at its beginning.
-        let Some(entered) = Box::pin(self.enter(tcp, from, &seat, &run)).await else { return };
+        let Some(mut entered) = Box::pin(self.enter(tcp, from, &seat, &run)).await else { return };
+        let _clear = entered.clear.take();
         match self.spec.transport {
             Transport::H2 => Box::pin(self.multiplex(entered, &run)).await,
             Transport::Ws => Box::pin(self.websocket(entered, &run)).await,
             Transport::Tcp | Transport::Quic => {
-                let Entered { outer, admission, ends } = entered;
+                let Entered { outer, admission, ends, .. } = entered;
                 let exporter = outer.exporter(e2e::EXPORTER_LABEL);
                 // Where TLS is ended elsewhere nothing can be agreed on, so the session is expected.
                 let behind = self.spec.plaintext && !self.spec.allow.is_anyone();

@@ -176,6 +176,48 @@ async fn a_reload_moves_the_date_or_ends_it() {
     }
 }
 
+/// Who still comes in the clear, and since when nobody does; a reload forgets nothing.
+#[tokio::test]
+async fn it_is_said_who_comes_in_the_clear_and_since_when_nobody_does() {
+    for transport in STREAMS {
+        let what = format!("{transport}");
+        let authority = Authority::new("prod");
+        let mut spec = listener(transport, tcp(echo().await), &["spiffe://prod/worker/*", "plaintext"]);
+        spec.tls.mtls = Mtls::Permissive { until: tomorrow(&authority) };
+        let mut one = End::new(authority.publisher("worker/web-1"), vec![spec.clone()], vec![]).await;
+        let now = || authority.clock()();
+        let seen = |one: &End| one.carrier.clear().seen().remove(0);
+        assert_eq!((seen(&one).last, seen(&one).is_ready(now())), (None, false), "{what}");
+        let two = reaching(&authority, transport, "worker/web-2", one.port()).await;
+        let _secure = carried(two.port()).await;
+        assert_eq!(seen(&one).connections, 0, "{what}: TLS is not plaintext");
+        let plain = clear(transport, &one).await.unwrap();
+        in_the_clear(transport, &one).await.unwrap();
+        crate::until(&what, || seen(&one).live == 1).await;
+        let (caller, live) = (seen(&one).callers.remove(0), seen(&one).live);
+        assert_eq!((caller.from.is_loopback(), caller.connections, live), (true, 2, 1), "{what}");
+        authority.pass(Lifetime::from_hours(20));
+        assert_eq!(seen(&one).quiet(now()), None, "{what}: somebody is here");
+        drop(plain);
+        crate::until(&what, || seen(&one).live == 0).await;
+        assert!(one.numbers().contains(r#"plaintext_live{name="web"} 0"#), "{what}");
+        let last = seen(&one).last.unwrap();
+        assert!(last.secs() > caller.last.secs(), "{what}: its end counts");
+        spec.tls.mtls = Mtls::Permissive { until: UnixTime::from_secs(4_000_000_000) };
+        one.carrier.reload(vec![spec.clone()], vec![]).await.unwrap();
+        let after = seen(&one);
+        assert_eq!((after.connections, after.until.secs()), (2, 4_000_000_000), "{what}");
+        assert!(!after.is_ready(now()), "{what}");
+        authority.pass(Lifetime::from_days(3));
+        assert!(seen(&one).is_ready(now()), "{what}");
+        let number = format!("plaintext_last_timestamp_seconds{{name=\"web\"}} {}", last.secs());
+        assert!(one.numbers().contains(&number), "{what}");
+        spec.tls.mtls = Mtls::Required;
+        one.carrier.reload(vec![spec], vec![]).await.unwrap();
+        crate::until(&what, || one.carrier.clear().seen().is_empty()).await;
+    }
+}
+
 fn tomorrow(authority: &Authority) -> UnixTime {
     UnixTime::from_secs(authority.clock()().secs() + 86_400)
 }
