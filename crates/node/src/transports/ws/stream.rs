@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::error::{Broken, Failed, WsClosed};
-use super::{CLOSE_GOING_AWAY, CLOSE_NO_STATUS, CLOSE_NORMAL, MESSAGE_BYTES_MAX};
+use super::{CLOSE_NO_STATUS, CLOSE_NORMAL, MESSAGE_BYTES_MAX};
 use crate::transports::words;
 
 /// Two messages and control frames, though one is the most that ever waits.
@@ -201,12 +201,6 @@ where
         is_normal && self.is_whole && self.writing != Writing::Open
     }
 
-    /// Whether the other end ended its direction, and then closed in order without waiting for ours.
-    fn is_over(&self) -> bool {
-        let in_order = |code| code == CLOSE_NORMAL || code == CLOSE_GOING_AWAY;
-        self.is_whole && matches!(&self.reading, Reading::Closed(closed) if in_order(closed.code))
-    }
-
     /// Why nothing can be written, if nothing can.
     fn unwritable(&mut self) -> Option<io::Error> {
         if matches!(self.reading, Reading::Failed(kind, _) if kind != io::ErrorKind::UnexpectedEof)
@@ -313,10 +307,6 @@ where
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.look_around(cx);
-        if this.is_over() {
-            // Nothing of ours is on its way, and the other end wants no more.
-            this.writing = Writing::Closed;
-        }
         if this.writing == Writing::Open {
             if let Some(error) = this.unwritable() {
                 return Poll::Ready(Err(error));
