@@ -91,6 +91,7 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Node(NodeVerb::List) => node_list::run(&context).await,
         Noun::Node(NodeVerb::Failures(seen)) => node_seen::failures(&context, seen).await,
         Noun::Node(NodeVerb::Connections(seen)) => node_seen::connections(&context, seen).await,
+        Noun::Node(NodeVerb::Strict(seen)) => node_seen::strict(&context, seen).await,
         Noun::Node(NodeVerb::Shadow(shadow)) => node_seen::shadow(&context, shadow).await,
         Noun::Manager(ManagerVerb::Join(join)) => manager_join::run(&context, join).await,
         Noun::Manager(ManagerVerb::List) => manager_list::run(&context).await,

@@ -6,9 +6,11 @@
 
 mod accept;
 mod backend;
+mod clear;
 mod dial;
 mod enter;
 mod failures;
+mod fit;
 mod h2;
 mod inbound;
 mod outbound;
@@ -16,6 +18,7 @@ mod pool;
 mod pump;
 mod quic;
 mod reload;
+mod rest;
 mod seats;
 mod told;
 mod wallet;
@@ -38,6 +41,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use clear::{ClearCaller, ClearSeen, InTheClear};
 pub use failures::{Failure, Failures};
 pub use reload::Reloaded;
 pub use wallet::Wallet;
@@ -46,7 +50,7 @@ pub(crate) use wallet::own_of;
 use crate::clock::duration;
 use crate::e2e::AgentKey;
 use crate::metrics::Metrics;
-use crate::spec::{ListenerSpec, PeerSpec};
+use crate::spec::{ListenerSpec, PeerSpec, Transport};
 use inbound::Inbound;
 use outbound::Outbound;
 use wire::Wire;
@@ -69,13 +73,16 @@ pub struct Means {
     pub metrics: Metrics,
     /// What failed last.
     pub failures: Failures,
+    /// Who comes in the clear.
+    pub clear: InTheClear,
 }
 
 impl Means {
     /// With the node's own credentials, and no key for end-to-end sessions.
     pub fn new(own: Credentials, metrics: Metrics) -> Means {
         let failures = Failures::new(own.clock().clone());
-        Means { wallet: Wallet::new(own), key: None, metrics, failures }
+        let clear = InTheClear::new(own.clock().clone(), metrics.clone());
+        Means { wallet: Wallet::new(own), key: None, metrics, failures, clear }
     }
 
     /// Says aloud that a peer was let in whose certificate has ended (`allow_expired`).
@@ -144,7 +151,8 @@ impl Carrier {
     /// Binds every address and begins to accept; if one cannot be bound, none is.
     ///
     /// # Errors
-    /// The address that could not be listened on, or credentials that cannot be used.
+    /// The address that could not be listened on, credentials that cannot be used, or what a transport
+    /// cannot give.
     pub async fn start(
         means: Means,
         listeners: Vec<ListenerSpec>,
@@ -192,6 +200,11 @@ impl Carrier {
     /// What failed last.
     pub fn failures(&self) -> &Failures {
         &self.means.failures
+    }
+
+    /// Who comes in the clear, where that is taken for a while.
+    pub fn clear(&self) -> &InTheClear {
+        &self.means.clear
     }
 
     /// Accepts no more, gives the connections that live [`defaults::DRAIN`] to end, then ends them.
@@ -287,6 +300,14 @@ pub enum CarryError {
         #[source]
         error: io::Error,
     },
+    /// It asks something of QUIC that only transports over TCP have.
+    #[error("`{name}`: {what}")]
+    NotOverQuic {
+        /// The listener's or peer's name.
+        name: String,
+        /// What it asks, and why not.
+        what: &'static str,
+    },
     /// Its certificates or roots cannot be used.
     #[error("`{name}`: {}", .why.message)]
     Material {
@@ -303,6 +324,8 @@ impl Explain for CarryError {
             CarryError::Listen { error, .. } => Explanation::new(code::LISTEN, self.to_string())
                 .fact("the system says", error)
                 .hint("see who has it: ss -lnp"),
+            CarryError::NotOverQuic { .. } => Explanation::new(code::CONFIGURATION, self.to_string())
+                .halves("tcp, h2 or ws", Transport::Quic),
             CarryError::Material { name, why } => why.clone().fact("of", name),
         }
     }

@@ -41,7 +41,9 @@ pub mod clock;
 pub mod metrics;
 
 pub use api::{Api, ApiError, JoinError, Joined, join};
-pub use carry::{Carrier, CarryError, Failure, Failures, Means, Reloaded, Wallet};
+pub use carry::{
+    Carrier, CarryError, ClearCaller, ClearSeen, Failure, Failures, InTheClear, Means, Reloaded, Wallet,
+};
 pub use clock::system_clock;
 pub use e2e::{AgentKey, E2eError, E2eStream};
 pub use embed::{Endpoint, EndpointBuilder, TlsOptions, TlsSource};

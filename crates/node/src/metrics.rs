@@ -29,6 +29,9 @@ struct Numbers {
     epoch_revision: Gauge,
     accept_failures: Counter,
     plaintext: Family<Named, Counter>,
+    plaintext_live: Family<Named, Gauge>,
+    plaintext_last: Family<Named, Gauge>,
+    plaintext_watched: Family<Named, Gauge>,
     expired: Family<Named, Counter>,
     links: Family<Named, Gauge>,
     sources: Sources,
@@ -107,6 +110,9 @@ impl Metrics {
             epoch_revision: Gauge::default(),
             accept_failures: Counter::default(),
             plaintext: Family::default(),
+            plaintext_live: Family::default(),
+            plaintext_last: Family::default(),
+            plaintext_watched: Family::default(),
             expired: Family::default(),
             links: Family::default(),
             sources: Sources::default(),
@@ -162,6 +168,21 @@ impl Metrics {
             "plaintext_connections",
             "Connections that a permissive listener took in the clear",
             n.plaintext.clone(),
+        );
+        registry.register(
+            "plaintext_live",
+            "Connections in the clear that live, of a permissive listener",
+            n.plaintext_live.clone(),
+        );
+        registry.register(
+            "plaintext_last_timestamp_seconds",
+            "When the last connection in the clear came or ended, Unix time; absent where there was none",
+            n.plaintext_last.clone(),
+        );
+        registry.register(
+            "plaintext_watched_since_timestamp_seconds",
+            "Since when a permissive listener is watched for connections in the clear, Unix time",
+            n.plaintext_watched.clone(),
         );
         registry.register(
             "expired_admitted",
@@ -244,6 +265,20 @@ impl Metrics {
     /// A permissive listener took a connection in the clear.
     pub fn plaintext_accepted(&self, listener: &str) {
         self.0.plaintext.get_or_create(&Named { name: listener.to_owned() }).inc();
+    }
+
+    /// A permissive listener is watched from now on.
+    pub(crate) fn plaintext_watched(&self, listener: &str, since: UnixTime) {
+        let label = Named { name: listener.to_owned() };
+        self.0.plaintext_watched.get_or_create(&label).set(since.secs());
+        self.0.plaintext_live.get_or_create(&label).set(0);
+    }
+
+    /// A connection in the clear came or ended; so many live.
+    pub(crate) fn plaintext_seen(&self, listener: &str, at: UnixTime, live: u64) {
+        let label = Named { name: listener.to_owned() };
+        self.0.plaintext_last.get_or_create(&label).set(at.secs());
+        self.0.plaintext_live.get_or_create(&label).set(gauge(live));
     }
 
     /// A peer was let in though its certificate had ended.

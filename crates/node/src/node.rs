@@ -280,7 +280,7 @@ impl Starting {
         let mut means = Means::new(self.credentials.clone(), metrics.clone());
         means.key = Some(Arc::new(key));
         means.wallet = means.wallet.watching(self.source);
-        let (failures, wallet) = (means.failures.clone(), means.wallet.clone());
+        let (failures, wallet, clear) = (means.failures.clone(), means.wallet.clone(), means.clear.clone());
         let carrier = Carrier::start(means, self.listeners, self.peers).await.map_err(StartError::Carry)?;
         let node = Node {
             identity: self.identity,
@@ -296,7 +296,8 @@ impl Starting {
             tasks: TaskTracker::new(),
             _dir: dir,
         };
-        let seen = admin::Seen { credentials: node.credentials.clone(), failures: node.failures.clone() };
+        let (credentials, failures) = (node.credentials.clone(), node.failures.clone());
+        let seen = admin::Seen { credentials, failures, clear };
         let router = admin::router(node.admin()).merge(admin::seen(seen));
         let socket = node._dir.admin_socket();
         let served =

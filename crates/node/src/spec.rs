@@ -72,7 +72,7 @@ pub enum Mtls {
     /// TLS without client certificates; never plaintext.
     Off,
     /// TLS with client certificates, and plaintext on the same port for those that `allow: plaintext`
-    /// lets in, until this moment.
+    /// lets in, until this moment. Not over QUIC.
     Permissive {
         /// When plaintext ends.
         until: UnixTime,
@@ -195,7 +195,7 @@ pub(crate) const HANDSHAKES_MAX: usize = 512;
 /// Whether the PROXY protocol (version 2) is spoken on a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProxyProtocol {
-    /// Callers come through a proxy that says where from: its header is required.
+    /// Callers come through a proxy that says where from: its header is required. Not over QUIC.
     pub accept: bool,
     /// The service is told where callers come from and who they are.
     pub send: bool,
@@ -216,7 +216,7 @@ pub struct ListenerSpec {
     pub allow: Allow,
     /// How TLS is spoken.
     pub tls: TlsSpec,
-    /// No TLS here: a proxy before it ends TLS.
+    /// No TLS here: a proxy before it ends TLS. Not over QUIC.
     pub plaintext: bool,
     /// Whether a Noise session runs inside.
     pub e2e: E2e,

@@ -3,6 +3,7 @@
 //! It checks the peer's chain against the newest snapshot and policy, registers the connection, and
 //! checks again if either moved meanwhile. Only then may a byte reach the application.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use certus_pki::{Accept, AgentProof, Caller, Issuers, Peer, PeerQuery, Purpose, Rejection, UnixTime};
@@ -28,6 +29,8 @@ pub(crate) struct Gate {
     unknown: Unknown,
     /// Which issuers peers may come from.
     issuers: Issuers,
+    /// Until when callers in the clear are taken, in Unix seconds.
+    clear_until: AtomicI64,
     verdicts: Verdicts,
     end: EndId,
 }
@@ -78,7 +81,8 @@ impl Gate {
         let end = credentials.registry().new_end(rules);
         let accept = Mutex::new(Arc::new(accept));
         let (setting, verdicts) = (Mutex::new(()), Verdicts::default());
-        Gate { credentials, accept, setting, purpose, unknown, issuers, verdicts, end }
+        let clear_until = AtomicI64::new(i64::MAX);
+        Gate { credentials, accept, setting, purpose, unknown, issuers, clear_until, verdicts, end }
     }
 
     pub(crate) fn now(&self) -> UnixTime {
@@ -97,6 +101,20 @@ impl Gate {
         *lock(&self.accept) = accept.clone();
         let (snapshot, now) = (self.credentials.current(), self.credentials.now());
         self.credentials.registry().recheck(self.end, &accept, (snapshot.bundle(), now))
+    }
+
+    /// Judges the live connections by the trust of another gate, which is to follow this one.
+    pub(crate) fn judge_by(&self, next: &Gate) -> Vec<CutRecord> {
+        let (view, now) = (next.view(), next.now());
+        let rules = EndRules { issuers: next.issuers, grace: view.accept.grace(), ..EndRules::default() };
+        self.credentials.registry().judge_by(self.end, &rules, view.snapshot.bundle(), now)
+    }
+
+    /// Until when callers in the clear are taken; those for whom that is past end as their rules say.
+    pub(crate) fn set_clear_until(&self, until: UnixTime) -> Vec<CutRecord> {
+        let _one_at_a_time = lock(&self.setting);
+        self.clear_until.store(until.secs(), Ordering::Release);
+        self.credentials.registry().clear_until(self.end, until, self.credentials.now())
     }
 
     /// Whether the peer with this chain is trusted and accepted.
@@ -161,6 +179,7 @@ impl Gate {
             chain,
             own,
             plaintext: false,
+            clear_until: None,
             epoch,
             purpose: self.purpose,
             end: self.end,
@@ -195,18 +214,25 @@ impl Gate {
 
     /// Admits somebody of whom nothing is known: in the clear, or behind somebody who ended TLS.
     pub(crate) fn admit_unknown(self: &Arc<Gate>, plaintext: bool) -> Result<Admission, Rejection> {
-        let registered = self.credentials.registry().register(Admitted {
+        let until = || UnixTime::from_secs(self.clear_until.load(Ordering::Acquire));
+        let (registry, known) = (self.credentials.registry(), until());
+        let registered = registry.register(Admitted {
             peer: None,
             chain: Vec::new(),
             own: None,
             let_in: false,
             plaintext,
+            clear_until: plaintext.then_some(known),
             epoch: self.credentials.current().epoch(),
             purpose: self.purpose,
             end: self.end,
             resumed: false,
             since: self.credentials.now(),
         });
+        // What is set from here on finds the connection in the registry.
+        if plaintext && until() != known {
+            registry.clear_until(self.end, until(), self.credentials.now());
+        }
         let admission = Admission::new(registered, Some(self.clone()));
         admission.recheck().map(|()| admission)
     }

@@ -147,6 +147,13 @@ impl Client {
         cuts
     }
 
+    /// Judges its live connections by the trust of `next`, a dialer that takes its place with roots of its
+    /// own: those that it would refuse end as the lifecycle says of a change of policy. Those that were cut
+    /// are returned.
+    pub fn judge_by(&self, next: &Client) -> Vec<CutRecord> {
+        self.gate.judge_by(&next.gate)
+    }
+
     /// The configuration for the snapshot in force; built anew when identity or roots changed, so that
     /// a session never shows an identity that was replaced.
     pub(crate) fn config(&self) -> Result<(Arc<ClientConfig>, Option<Arc<Identity>>), HandshakeError> {

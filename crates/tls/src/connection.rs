@@ -23,6 +23,8 @@ pub(crate) struct Admitted {
     /// It passes though nobody is known: see [`crate::admit::Unknown::LetIn`].
     pub(crate) let_in: bool,
     pub(crate) plaintext: bool,
+    /// Where no TLS protects it: until when that is taken.
+    pub(crate) clear_until: Option<UnixTime>,
     pub(crate) epoch: Epoch,
     pub(crate) purpose: Purpose,
     pub(crate) end: EndId,
@@ -38,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) own: Option<Arc<Identity>>,
     pub(crate) let_in: bool,
     plaintext: bool,
+    /// No TLS protects it, whoever its peer was proven to be.
+    pub(crate) in_clear: bool,
     agent: Mutex<AgentProof>,
     /// Whether a stream without an end-to-end layer ran on it.
     bare: AtomicBool,
@@ -46,7 +50,7 @@ pub(crate) struct Connection {
     pub(crate) end: EndId,
     pub(crate) resumed: bool,
     since: UnixTime,
-    /// In Unix seconds: the last moment of the peer's chain by the newest judgement. Written under the
+    /// In Unix seconds: the last moment of the peer's chain by the newest judgement, or that of plaintext. Written under the
     /// registry's lock, whose index follows it.
     last_moment: AtomicI64,
     reason: OnceLock<CutReason>,
@@ -59,8 +63,10 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(id: ConnectionId, admitted: Admitted) -> Connection {
-        let Admitted { peer, chain, own, let_in, plaintext, epoch, purpose, end, resumed, since } = admitted;
-        let last_moment = peer.as_ref().map_or(i64::MAX, |peer| peer.peer.chain_not_after.secs());
+        let Admitted { peer, chain, own, let_in, plaintext, clear_until, .. } = admitted;
+        let Admitted { epoch, purpose, end, resumed, since, .. } = admitted;
+        let of_peer = peer.as_ref().map(|peer| peer.peer.chain_not_after);
+        let last_moment = of_peer.or(clear_until).map_or(i64::MAX, UnixTime::secs);
         Connection {
             id,
             last_moment: AtomicI64::new(last_moment),
@@ -69,6 +75,7 @@ impl Connection {
             own,
             let_in,
             plaintext,
+            in_clear: clear_until.is_some(),
             agent: Mutex::new(if plaintext { AgentProof::Absent } else { AgentProof::Awaited }),
             bare: AtomicBool::new(false),
             epoch,
@@ -290,6 +297,7 @@ impl Admission {
             own: connection.own.clone(),
             let_in: false,
             plaintext: false,
+            clear_until: connection.in_clear.then(|| connection.last_moment()),
             epoch: connection.epoch,
             purpose: connection.purpose,
             end: connection.end,
@@ -346,6 +354,12 @@ impl Admission {
         }
         if connection.let_in {
             return Ok(());
+        }
+        if expired && connection.in_clear {
+            return Err(Rejection::NotAllowed {
+                came: connection.peer_name(),
+                expected: format!("TLS (plaintext was taken until {})", connection.last_moment()),
+            });
         }
         if connection.peer.is_some() {
             gate.judge(&view, &connection.chain)?;

@@ -14,7 +14,8 @@ pub struct Lifecycle {
     pub on_rotation: Action,
     /// A certificate was revoked, or its issuer or root is no longer trusted.
     pub on_revocation: Action,
-    /// The policy no longer accepts the peer.
+    /// The policy no longer accepts the peer, or no longer those who come in the clear; or other roots are
+    /// configured.
     pub on_policy_change: Action,
 }
 
@@ -91,6 +92,17 @@ pub enum CutReason {
     /// The certificate that we showed was replaced by a newer one.
     #[error("our own certificate of this connection was replaced by a newer one")]
     OwnReplaced,
+    /// The peer would be refused by the roots that its listener or dialer was given in the place of its own.
+    #[error("{0}, by the roots that are configured now")]
+    OtherRoots(Rejection),
+    /// It came in the clear, and that is no longer taken.
+    #[error("plaintext is no longer taken here")]
+    PlaintextEnded {
+        /// The time.
+        now: UnixTime,
+        /// The last moment in which it was.
+        until: UnixTime,
+    },
 }
 
 impl CutReason {
@@ -102,7 +114,9 @@ impl CutReason {
                 | Rejection::NameMissing { .. }
                 | Rejection::WrongName { .. }
                 | Rejection::KeyNotAccepted { .. },
-            ) => Change::Policy,
+            )
+            | CutReason::OtherRoots(_)
+            | CutReason::PlaintextEnded { .. } => Change::Policy,
             CutReason::Peer(_) | CutReason::OwnRevoked { .. } | CutReason::OwnUntrusted { .. } => {
                 Change::Revocation
             }
@@ -122,6 +136,13 @@ impl Explain for CutReason {
             CutReason::OwnRevoked { serial } => own(self.to_string()).fact("serial", serial),
             CutReason::OwnUntrusted { issuer } => own(self.to_string()).fact("issuer", issuer),
             CutReason::OwnReplaced => own(self.to_string()),
+            CutReason::OtherRoots(rejection) => rejection
+                .explain()
+                .hint("let `ca` hold the root of those who are to stay, or have them renewed under it"),
+            CutReason::PlaintextEnded { now, until } => Explanation::new(code::PLAINTEXT, self.to_string())
+                .fact("now", now)
+                .fact("until", until)
+                .hint("give the caller a certificate, or move `mtls_until` of the listener"),
         }
     }
 }

@@ -67,6 +67,7 @@ where
         own: None,
         let_in: false,
         plaintext: false,
+        clear_until: None,
         epoch,
         purpose: Purpose::Server,
         end: EndId::NOWHERE,

@@ -178,7 +178,11 @@ impl Registry {
             let ended = take_before(&mut inner.by_last_moment, now);
             let own_ended = take_before(&mut inner.by_own_end, now);
             let expired = |(last, id): (UnixTime, ConnectionId)| {
-                let peer = &inner.live.get(&id)?.peer.as_ref()?.peer;
+                let connection = inner.live.get(&id)?;
+                if connection.in_clear {
+                    return Some((id, CutReason::PlaintextEnded { now, until: last }));
+                }
+                let peer = &connection.peer.as_ref()?.peer;
                 // With a grace the last moment is after the certificate's own.
                 let leaf = last >= peer.not_after;
                 let what = if leaf { "the certificate" } else { "an issuer in the chain" };
@@ -223,6 +227,23 @@ impl Registry {
         self.end(doomed)
     }
 
+    /// Ends the connections of one listener or dialer that other roots do not lead to.
+    pub(crate) fn judge_by(
+        self: &Arc<Self>,
+        end: EndId,
+        rules: &EndRules,
+        bundle: &Bundle,
+        now: UnixTime,
+    ) -> Vec<CutRecord> {
+        let connections: Vec<_> = lock(&self.inner).of_end(end).map(|one| (one.clone(), *rules)).collect();
+        let refused = self.judge_again(&connections, |one, rules| lost::as_of_trust(one, rules, bundle, now));
+        let other = |(id, reason)| match reason {
+            CutReason::Peer(rejection) => (id, CutReason::OtherRoots(rejection)),
+            other => (id, other),
+        };
+        self.end(refused.into_iter().map(other).collect())
+    }
+
     /// Verifies peers anew: those that are refused are returned, the others get their new last moment.
     fn judge_again<'a>(
         &self,
@@ -250,6 +271,31 @@ impl Registry {
         inner.by_last_moment.remove(&(before, id));
         inner.by_last_moment.insert((peer.chain_not_after, id));
         connection.lives_until(peer.chain_not_after);
+    }
+
+    /// Connections of one listener that came in the clear live until then, as their rules say.
+    pub(crate) fn clear_until(
+        self: &Arc<Self>,
+        end: EndId,
+        until: UnixTime,
+        now: UnixTime,
+    ) -> Vec<CutRecord> {
+        let mut doomed = Vec::new();
+        {
+            let mut inner = lock(&self.inner);
+            let clear: Vec<_> = inner.of_end(end).filter(|one| one.in_clear).cloned().collect();
+            for connection in clear {
+                let id = connection.id;
+                inner.by_last_moment.remove(&(connection.last_moment(), id));
+                connection.lives_until(until);
+                if until < now {
+                    doomed.push((id, CutReason::PlaintextEnded { now, until }));
+                } else {
+                    inner.by_last_moment.insert((until, id));
+                }
+            }
+        }
+        self.end(doomed)
     }
 
     /// Which live connections `bundle` would not trust, and why; nothing is cut.
@@ -289,7 +335,9 @@ impl Registry {
         let connection = Arc::new(Connection::new(id, admitted));
         if let Some(peer) = &connection.peer {
             inner.by_cert.insert((peer.peer.cert, id));
-            inner.by_last_moment.insert((peer.peer.chain_not_after, id));
+        }
+        if connection.peer.is_some() || connection.in_clear {
+            inner.by_last_moment.insert((connection.last_moment(), id));
         }
         if let Some(own) = &connection.own {
             inner.by_own_end.insert((own.leaf().not_after, id));
@@ -378,8 +426,8 @@ impl Inner {
         let connection = self.live.remove(&id)?;
         if let Some(peer) = &connection.peer {
             self.by_cert.remove(&(peer.peer.cert, id));
-            self.by_last_moment.remove(&(connection.last_moment(), id));
         }
+        self.by_last_moment.remove(&(connection.last_moment(), id));
         if let Some(own) = &connection.own {
             self.by_own_end.remove(&(own.leaf().not_after, id));
             if let Some(cert) = own.cert_id() {

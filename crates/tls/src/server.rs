@@ -193,12 +193,27 @@ impl Server {
         start.into_stream(config).into_fallible().await
     }
 
-    /// Admits a caller who came in the clear, where the policy says so of such callers.
+    /// Admits a caller who came in the clear, where the policy says so of such callers, until the date of
+    /// [`Server::set_plaintext_until`].
     ///
     /// # Errors
-    /// The policy does not.
+    /// The policy does not, or the date is past.
     pub fn admit_plaintext(&self) -> Result<Admission, Rejection> {
         self.gate.admit_unknown(true)
+    }
+
+    /// Judges its live connections by the trust of `next`, a listener that takes its place with roots of its
+    /// own: those that it would refuse end as the lifecycle says of a change of policy. Those that were cut
+    /// are returned.
+    pub fn judge_by(&self, next: &Server) -> Vec<CutRecord> {
+        self.gate.judge_by(&next.gate)
+    }
+
+    /// Until when callers are taken in the clear, for ever unless set. Those who came so and whose date is
+    /// past end as the lifecycle says of a change of policy, now or when they are swept; those that were
+    /// cut are returned.
+    pub fn set_plaintext_until(&self, until: UnixTime) -> Vec<CutRecord> {
+        self.gate.set_clear_until(until)
     }
 
     /// Admits a caller whose TLS was ended elsewhere: only an end-to-end session can tell who it is.

@@ -29,6 +29,13 @@ pub(crate) enum NodeVerb {
     #[command(after_help = "Examples:
   certus node connections --data-dir w1")]
     Connections(Seen),
+    /// Who still comes in the clear to permissive listeners of a node: is `mtls: true` safe?
+    #[command(after_help = "Seen since the node's start, or the reload that made a listener permissive.
+Exits with 3 where somebody came in the clear within the last day, or is here still.
+
+Examples:
+  certus node strict --data-dir w1")]
+    Strict(Seen),
     /// Which live peers of a node would be refused if it trusted other roots; nobody is cut
     #[command(after_help = "Exits with 3 if somebody would be refused.
 

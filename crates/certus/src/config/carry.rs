@@ -38,7 +38,7 @@ impl Reader<'_> {
             (None, None) => Allow::Anyone,
         };
         let transport = self.one_of("transport", &listener.transport, &TRANSPORTS)?;
-        let spec = ListenerSpec {
+        let mut spec = ListenerSpec {
             name: self.name(listener.name.as_ref())?,
             transport,
             address: self.address("address", &listener.address)?,
@@ -57,6 +57,14 @@ impl Reader<'_> {
         {
             let told = self.wrong(tree, "allow: plaintext, where QUIC is never without TLS (RFC 9001)");
             return Err(told.halves("tcp, h2 or ws", transport));
+        }
+        if transport == Transport::Quic && matches!(spec.tls.mtls, Mtls::Permissive { .. }) {
+            if let Some(raw) = listener.tls.as_ref().and_then(|tls| tls.mtls.as_ref()) {
+                let told = self.wrong(raw, "mtls: permissive, where QUIC is never without TLS (RFC 9001)");
+                return Err(told.halves("mtls: true or false", "permissive"));
+            }
+            // The node's word for its listeners over TCP: of QUIC only the rest of it holds.
+            spec.tls.mtls = Mtls::Required;
         }
         if spec.allow.mentions_plaintext()
             && !matches!(spec.tls.mtls, Mtls::Permissive { .. })

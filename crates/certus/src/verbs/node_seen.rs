@@ -1,4 +1,4 @@
-//! `certus node failures`, `connections` and `shadow`: what a node of this machine sees of its peers, asked
+//! `certus node failures`, `connections`, `strict` and `shadow`: what a node of this machine sees of its peers, asked
 //! at its admin socket.
 
 use std::path::Path;
@@ -55,6 +55,34 @@ struct Connection {
 }
 
 #[derive(Serialize, Deserialize)]
+struct Strict {
+    listeners: Vec<Permissive>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Permissive {
+    name: String,
+    transport: String,
+    until: String,
+    watched_since: String,
+    last: Option<String>,
+    quiet: Option<String>,
+    ready: bool,
+    live: u64,
+    connections: u64,
+    callers: Vec<ClearCaller>,
+    forgotten: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClearCaller {
+    from: String,
+    first: String,
+    last: String,
+    connections: u64,
+}
+
+#[derive(Serialize, Deserialize)]
 struct Shadowed {
     live: u64,
     refused: Vec<Refused>,
@@ -103,6 +131,51 @@ pub(super) async fn connections(context: &Context, seen: Seen) -> Result<Exit, E
         format!("{table}\n{}", count(report.connections.len() as u64, "connection"))
     });
     Ok(Exit::Done)
+}
+
+/// `certus node strict`.
+pub(super) async fn strict(context: &Context, seen: Seen) -> Result<Exit, Explanation> {
+    let report: Strict = asked(context, seen, Ask::Get("/strict")).await?;
+    context.terminal.report(&report, || {
+        if report.listeners.is_empty() {
+            return "no listener is permissive: nobody comes in the clear".to_owned();
+        }
+        report.listeners.iter().map(Permissive::told).collect::<Vec<_>>().join("\n")
+    });
+    let ready = report.listeners.iter().all(|one| one.ready);
+    Ok(if ready { Exit::Done } else { Exit::Problems })
+}
+
+impl Permissive {
+    fn told(&self) -> String {
+        let Permissive { name, transport, until, watched_since, .. } = self;
+        let mut lines = vec![format!("{name} ({transport}), plaintext until {until}")];
+        let since = match &self.last {
+            Some(last) => format!("no plaintext since {last}"),
+            None => format!("no plaintext since it is watched, {watched_since}"),
+        };
+        lines.push(match &self.quiet {
+            Some(quiet) if self.ready => {
+                format!("  {since} ({quiet}): strict is safe for all who come at least that often")
+            }
+            Some(quiet) => format!("  {since} ({quiet}): too short to tell, wait for a day"),
+            None => format!("  {} in the clear here now", count(self.live, "connection")),
+        });
+        if self.callers.is_empty() {
+            return lines.join("\n");
+        }
+        let came = count(self.connections, "connection");
+        lines.push(format!("  {came} in the clear since {watched_since}, the last callers first:"));
+        let rows = self.callers.iter().map(|one| {
+            vec![one.from.clone(), one.first.clone(), one.last.clone(), one.connections.to_string()]
+        });
+        let table = table(&["FROM", "FIRST", "LAST", "CONNECTIONS"], rows);
+        lines.extend(table.lines().map(|line| format!("  {line}")));
+        if self.forgotten > 0 {
+            lines.push(format!("  and {} that came before them", count(self.forgotten, "caller")));
+        }
+        lines.join("\n")
+    }
 }
 
 /// `certus node shadow`.

@@ -1,6 +1,6 @@
 //! Agents without a cluster: configured, started, and known to each other by their keys.
 
-use crate::harness::{Daemon, World, is_reached, port, service, until};
+use crate::harness::{Daemon, World, answers, is_reached, open, port, service, until};
 
 /// Starts an agent and reads its id from what it says.
 fn start(world: &World, dir: &str, config: Option<&str>) -> (Daemon, String) {
@@ -88,4 +88,40 @@ fn what_init_writes_starts() {
     assert_eq!((first.end(), second.end()), (0, 0));
     let said = world.everything_said();
     assert!(!said.contains("PRIVATE KEY"), "{said}");
+}
+
+/// Whether callers in the clear are left is asked of the node that takes them for a while.
+#[test]
+fn a_node_says_whether_strict_is_safe() {
+    let world = World::new();
+    world.run(&["key", "new", "--key-type", "p256", "--out", "mesh.key"]).ok();
+    let (there, service) = (port(), service());
+    let address = format!("127.0.0.1:{there}");
+    world.run(&["init", "--ca-key", "mesh.key", "--cn", "a1", "-o", "a1.yaml", "--address", &address]).ok();
+    let written = std::fs::read_to_string(world.path("a1.yaml")).unwrap();
+    let tls = written.split("listeners:").next().unwrap();
+    let listener = |mtls: &str| {
+        format!(
+            "listeners:\n  - {{name: web, transport: tcp, address: '{address}', forward: '127.0.0.1:{service}', allow: ['dns:a2', plaintext], tls: {{{mtls}}}}}\n"
+        )
+    };
+    world.write("a1.yaml", &format!("{tls}{}", listener("mtls: permissive, mtls_until: 2099-01-01")));
+    let (first, _) = start(&world, "a1", Some("a1.yaml"));
+    let asked = || world.run(&["node", "strict", "--data-dir", "a1"]);
+    let said = asked();
+    assert_eq!(said.code, 3, "{}", said.stderr);
+    assert!(said.stdout.contains("no plaintext since it is watched"), "{}", said.stdout);
+    let mut plain = open(there);
+    assert!(answers(&mut plain));
+    let said = asked();
+    assert!(said.stdout.contains("1 connection in the clear here now"), "{}", said.stdout);
+    drop(plain);
+    let no_more = || asked().stdout.contains("no plaintext since 2");
+    until("it is gone", no_more, || asked().stdout);
+    let said = world.run(&["node", "strict", "--data-dir", "a1", "--json"]);
+    let told = said.json();
+    let web = &told["listeners"][0];
+    assert_eq!((web["connections"].as_u64(), web["ready"].as_bool()), (Some(1), Some(false)), "{told}");
+    assert_eq!(web["callers"][0]["from"].as_str(), Some("127.0.0.1"), "{told}");
+    assert_eq!(first.end(), 0);
 }

@@ -1,5 +1,5 @@
-//! What a node sees of its peers: the last failures, the live connections, and who would be refused by
-//! another set of roots.
+//! What a node sees of its peers: the last failures, the live connections, who comes in the clear, and who
+//! would be refused by another set of roots.
 
 use axum::Router;
 use axum::extract::State;
@@ -7,11 +7,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{Bundle, Certificate, Purpose, Root};
+use certus_pki::{Bundle, Certificate, Lifetime, Purpose, Root, UnixTime};
 use certus_tls::{ConnectionInfo, Credentials};
 use serde_json::{Value, json};
 
-use crate::carry::Failures;
+use crate::carry::{ClearSeen, Failures, InTheClear};
 
 /// What is shown.
 #[derive(Clone)]
@@ -20,13 +20,16 @@ pub struct Seen {
     pub credentials: Credentials,
     /// What failed last.
     pub failures: Failures,
+    /// Who comes in the clear.
+    pub clear: InTheClear,
 }
 
-/// `GET /failures`, `GET /connections`, and `POST /shadow` with PEM roots as its body.
+/// `GET /failures`, `GET /connections`, `GET /strict`, and `POST /shadow` with PEM roots as its body.
 pub fn seen(seen: Seen) -> Router {
     Router::new()
         .route("/failures", get(failures))
         .route("/connections", get(connections))
+        .route("/strict", get(strict))
         .route("/shadow", post(shadow))
         .with_state(seen)
 }
@@ -54,6 +57,42 @@ async fn connections(State(seen): State<Seen>) -> Response {
     let live = seen.credentials.registry().connections();
     let live: Vec<Value> = live.iter().map(connection).collect();
     answer(StatusCode::OK, &json!({ "connections": live }))
+}
+
+async fn strict(State(seen): State<Seen>) -> Response {
+    let now = seen.credentials.now();
+    let listeners: Vec<Value> = seen.clear.seen().iter().map(|one| in_the_clear(one, now)).collect();
+    answer(StatusCode::OK, &json!({ "listeners": listeners }))
+}
+
+fn in_the_clear(seen: &ClearSeen, now: UnixTime) -> Value {
+    let callers = seen.callers.iter().map(|caller| {
+        json!({
+            "from": caller.from.to_string(),
+            "first": caller.first.to_string(),
+            "last": caller.last.to_string(),
+            "connections": caller.connections,
+        })
+    });
+    json!({
+        "name": seen.name,
+        "transport": seen.transport.as_str(),
+        "until": seen.until.to_string(),
+        "watched_since": seen.since.to_string(),
+        "last": seen.last.map(|last| last.to_string()),
+        "quiet": seen.quiet(now).map(|quiet| rounded(quiet).to_string()),
+        "ready": seen.is_ready(now),
+        "live": seen.live,
+        "connections": seen.connections,
+        "callers": callers.collect::<Vec<_>>(),
+        "forgotten": seen.forgotten,
+    })
+}
+
+/// Down to the largest unit: nobody wants to read 266,123 s.
+fn rounded(time: Lifetime) -> Lifetime {
+    let unit = [86_400, 3_600, 60].into_iter().find(|unit| time.secs() >= *unit).unwrap_or(1);
+    Lifetime::from_secs(time.secs() / unit * unit)
 }
 
 async fn shadow(State(seen): State<Seen>, pem: String) -> Response {

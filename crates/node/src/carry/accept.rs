@@ -60,7 +60,7 @@ impl Accepting {
             let (tcp, from) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    self.refused_by_system(end.name(), &error).await;
+                    self.refused_by_system(end.name(), &error, &seats).await;
                     continue;
                 }
             };
@@ -77,11 +77,12 @@ impl Accepting {
         }
     }
 
-    async fn refused_by_system(&self, name: &str, error: &io::Error) {
+    async fn refused_by_system(&self, name: &str, error: &io::Error, seats: &Seats) {
         self.metrics.accept_failed();
         let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
         if exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
-            tracing::warn!(name, %error, "cannot accept now; trying again");
+            let asked = seats.clear_unsettled();
+            tracing::warn!(name, %error, asked, "cannot accept now; trying again");
             tokio::time::sleep(EXHAUSTED_PAUSE).await;
         } else {
             // The caller went away before it was accepted.

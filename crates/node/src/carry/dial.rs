@@ -6,13 +6,14 @@ use certus_tls::{Admission, Client, ClientOptions, Credentials, danger};
 
 use super::Means;
 use super::pool::Pool;
+use super::reload::Follows;
 use super::sniff::Peeked;
 use super::wire::{Outer, Wire};
 use super::{h2, quic};
 use crate::api::{connect_tcp, unreachable};
 use crate::e2e::{self, Prologue};
 use crate::metrics::Side;
-use crate::spec::{E2e, PeerId, PeerSpec, Transport};
+use crate::spec::{E2e, PeerId, PeerSpec, Pem, Transport};
 use crate::transports::h2::Ask;
 use crate::transports::{http_proxy, ws};
 
@@ -21,9 +22,28 @@ pub(super) struct Dialer {
     pub(super) spec: PeerSpec,
     pub(super) means: Means,
     client: Client,
+    credentials: Credentials,
     h2: Pool<h2::Dialed>,
     quic: Pool<quic::Dialed>,
     endpoints: quic::Endpoints,
+}
+
+impl Follows for Dialer {
+    fn take_policy_of(&self, next: &Dialer) -> usize {
+        self.client.set_accept(accept_of(&next.spec)).len()
+    }
+
+    fn judge_by(&self, next: &Dialer) -> usize {
+        self.client.judge_by(&next.client).len()
+    }
+
+    fn roots(&self) -> Option<Option<Pem>> {
+        self.spec.tls.strict.then(|| self.spec.tls.material.ca.clone())
+    }
+
+    fn credentials(&self) -> Credentials {
+        self.credentials.clone()
+    }
 }
 
 impl Dialer {
@@ -40,17 +60,12 @@ impl Dialer {
             Transport::Ws => vec![b"http/1.1".to_vec()],
         };
         let client = if spec.tls.strict {
-            Client::new(credentials, options)
+            Client::new(credentials.clone(), options)
         } else {
-            danger::client_of_any_server(credentials, options)
+            danger::client_of_any_server(credentials.clone(), options)
         };
         let (h2, quic, endpoints) = (Pool::default(), Pool::default(), quic::Endpoints::default());
-        Dialer { spec, means, client, h2, quic, endpoints }
-    }
-
-    /// Replaces the policy by that of another specification of the same peer.
-    pub(super) fn set_accept(&self, spec: &PeerSpec) -> usize {
-        self.client.set_accept(accept_of(spec)).len()
+        Dialer { spec, means, client, credentials, h2, quic, endpoints }
     }
 
     /// A stream to the peer, whom everything that can has proven to be the one.

@@ -45,7 +45,9 @@ impl Inbound {
         match entered {
             Ok((outer, admission)) => {
                 seat.settle();
-                Some(Entered { outer, admission, ends })
+                let came = || self.watched.as_ref().map(|watched| watched.came(ends.from.ip()));
+                let clear = admission.is_plaintext().then(came).flatten();
+                Some(Entered { outer, admission, ends, clear })
             }
             Err(why) => {
                 self.failed(ends.from, "", why);

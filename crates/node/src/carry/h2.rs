@@ -137,7 +137,7 @@ impl AsyncWrite for Hearing {
 impl Inbound {
     /// One HTTP/2 connection and its streams.
     pub(super) async fn multiplex(self: &Arc<Self>, entered: Entered, run: &Run) {
-        let Entered { outer, admission, ends } = entered;
+        let Entered { outer, admission, ends, .. } = entered;
         let exporter = outer.exporter(e2e::EXPORTER_LABEL);
         let mut limits = h2::Limits::default();
         limits.streams_max = self.spec.limits.streams;

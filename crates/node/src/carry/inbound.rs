@@ -4,27 +4,32 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{Accept, code};
+use certus_pki::{Accept, UnixTime, code};
 use certus_tls::{Admission, ClientCertificate, Credentials, Server, ServerOptions};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::accept::End;
 use super::backend::Plain;
+use super::clear::{Clear, Watched};
 use super::outbound::carry_until;
+use super::reload::Follows;
 use super::seats::{Handshakes, Seat};
 use super::wire::{Outer, Wire};
 use super::{Means, Run, told};
 use crate::e2e::{self, Prologue};
 use crate::metrics::Side;
-use crate::spec::{Backend, E2e, ListenerSpec, Mtls, Transport};
+use crate::spec::{Backend, E2e, ListenerSpec, Mtls, Pem, Transport};
 use crate::transports::ws;
 
 pub(super) struct Inbound {
     pub(super) spec: ListenerSpec,
     pub(super) server: Server,
+    credentials: Credentials,
     pub(super) means: Means,
     pub(super) handshakes: Handshakes,
+    /// Who comes in the clear, if anybody may.
+    pub(super) watched: Option<Arc<Watched>>,
 }
 
 /// A connection that was authenticated as far as TLS can.
@@ -32,6 +37,8 @@ pub(super) struct Entered {
     pub(super) outer: Outer,
     pub(super) admission: Admission,
     pub(super) ends: Addresses,
+    /// Counted while it lives, if it came in the clear.
+    pub(super) clear: Option<Clear>,
 }
 
 /// Between whom a connection is, as far as is known.
@@ -43,6 +50,33 @@ pub(super) struct Addresses {
     pub(super) to: Option<SocketAddr>,
     /// Which version of TLS they speak to us, `1.2` or `1.3`.
     pub(super) tls: Option<&'static str>,
+}
+
+impl Follows for Inbound {
+    fn take_policy_of(&self, next: &Inbound) -> usize {
+        let until = match next.spec.tls.mtls {
+            Mtls::Permissive { until } => until,
+            // In seconds: what is over now was taken a second ago.
+            Mtls::Required | Mtls::Off => UnixTime::from_secs(self.server.now().secs() - 1),
+        };
+        if let Some(watched) = &self.watched {
+            let goes_on = next.watched.as_ref().is_some_and(|next| Arc::ptr_eq(watched, next));
+            watched.ends(goes_on.then_some(until));
+        }
+        self.server.set_accept(accept_of(&next.spec)).len() + self.server.set_plaintext_until(until).len()
+    }
+
+    fn judge_by(&self, next: &Inbound) -> usize {
+        self.server.judge_by(&next.server).len()
+    }
+
+    fn roots(&self) -> Option<Option<Pem>> {
+        (self.spec.tls.mtls != Mtls::Off).then(|| self.spec.tls.material.ca.clone())
+    }
+
+    fn credentials(&self) -> Credentials {
+        self.credentials.clone()
+    }
 }
 
 impl Inbound {
@@ -63,7 +97,12 @@ impl Inbound {
         // Programs that are not ours connect to services directly.
         options.alpn_optional = matches!(spec.transport, Transport::Tcp | Transport::Ws);
         let handshakes = Handshakes::new(spec.limits.handshakes);
-        Inbound { server: Server::new(credentials, options), spec, means, handshakes }
+        let server = Server::new(credentials.clone(), options);
+        if let Mtls::Permissive { until } = spec.tls.mtls {
+            server.set_plaintext_until(until);
+        }
+        let watched = means.clear.watch(&spec);
+        Inbound { server, credentials, spec, means, handshakes, watched }
     }
 
     pub(super) fn failed(&self, from: SocketAddr, peer: &str, why: Explanation) {
@@ -176,7 +215,7 @@ impl Inbound {
             }
         };
         let from = ends.from;
-        let (carried, ended) = carry_until(wire, plain, true, admission, &run.ending).await;
+        let (carried, ended) = carry_until(wire, plain, true, admission, run).await;
         let (towards, back) = (carried.towards, carried.back);
         match ended {
             Ok(how) => tracing::info!(name, %from, peer, towards, back, how, "a connection ended"),
@@ -217,7 +256,7 @@ impl Inbound {
 
     /// A WebSocket and its stream.
     async fn websocket(&self, entered: Entered, run: &Run) {
-        let Entered { outer, admission, ends } = entered;
+        let Entered { outer, admission, ends, .. } = entered;
         let exporter = outer.exporter(e2e::EXPORTER_LABEL);
         let speaks = [ws::Subprotocol::EndToEnd, ws::Subprotocol::Plain];
         // The one that is not spoken here is refused in words.
@@ -252,12 +291,13 @@ impl End for Inbound {
 
     async fn carry(self: Arc<Self>, tcp: TcpStream, from: SocketAddr, seat: Seat, run: Run) {
         // In boxes, so that a connection's task keeps no room for what it did at its beginning.
-        let Some(entered) = Box::pin(self.enter(tcp, from, &seat, &run)).await else { return };
+        let Some(mut entered) = Box::pin(self.enter(tcp, from, &seat, &run)).await else { return };
+        let _clear = entered.clear.take();
         match self.spec.transport {
             Transport::H2 => Box::pin(self.multiplex(entered, &run)).await,
             Transport::Ws => Box::pin(self.websocket(entered, &run)).await,
             Transport::Tcp | Transport::Quic => {
-                let Entered { outer, admission, ends } = entered;
+                let Entered { outer, admission, ends, .. } = entered;
                 let exporter = outer.exporter(e2e::EXPORTER_LABEL);
                 // Where TLS is ended elsewhere nothing can be agreed on, so the session is expected.
                 let behind = self.spec.plaintext && !self.spec.allow.is_anyone();
@@ -269,7 +309,7 @@ impl End for Inbound {
 }
 
 /// The policy of a listener.
-pub(super) fn accept_of(spec: &ListenerSpec) -> Accept {
+fn accept_of(spec: &ListenerSpec) -> Accept {
     let accept =
         Accept::new(spec.allow.clone()).requiring(spec.tls.required_sans.clone()).with_keys(spec.tls.keys);
     match spec.tls.allow_expired {

@@ -7,27 +7,46 @@ use std::time::Duration;
 
 use certus_pki::code;
 use certus_pki::explain::{Explain, Explanation};
-use certus_tls::{Admission, explain_source};
+use certus_tls::{Admission, Credentials, explain_source};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::accept::End;
 use super::dial::Dialer;
-use super::pump::{Broken, Carried, carry};
+use super::pump::{Broken, Carried, Done, carry};
 use super::quic::explain_lost;
+use super::reload::Follows;
+use super::rest::{Asks, Rest};
 use super::seats::Seat;
 use super::wire::{Outer, Wire};
 use super::{GOODBYE, Run};
 use crate::clock::jitter;
 use crate::e2e::E2eError;
 use crate::metrics::Side;
-use crate::spec::CONNECTIONS_MAX;
+use crate::spec::{CONNECTIONS_MAX, Pem};
 use crate::transports::ws::WsClosed;
 
 pub(super) struct Outbound {
     pub(super) dialer: Dialer,
+}
+
+impl Follows for Outbound {
+    fn take_policy_of(&self, next: &Outbound) -> usize {
+        self.dialer.take_policy_of(&next.dialer)
+    }
+
+    fn judge_by(&self, next: &Outbound) -> usize {
+        self.dialer.judge_by(&next.dialer)
+    }
+
+    fn roots(&self) -> Option<Option<Pem>> {
+        self.dialer.roots()
+    }
+
+    fn credentials(&self) -> Credentials {
+        self.dialer.credentials()
+    }
 }
 
 impl Outbound {
@@ -123,7 +142,7 @@ impl End for Outbound {
                 return plain.reset();
             }
         };
-        let (carried, ended) = carry_until(wire, plain, false, &admission, &run.ending).await;
+        let (carried, ended) = carry_until(wire, plain, false, &admission, &run).await;
         let (towards, back) = (carried.towards, carried.back);
         match ended {
             Ok(how) => tracing::info!(name, %from, %peer, towards, back, how, "a connection ended"),
@@ -147,31 +166,34 @@ impl Reset for TcpStream {
     }
 }
 
-/// Carries until both directions ended, either side broke, one end lost trust, or `ending`. Says how
-/// it ended, or what broke it.
+/// Carries until both directions ended, either side broke, one end lost trust, or the run ends. Says how
+/// it ended, or what broke it. One that drains, or whose node closes, is half-closed once it rests.
 pub(super) async fn carry_until<P>(
     wire: Wire,
     plain: P,
     inbound: bool,
     admission: &Admission,
-    ending: &CancellationToken,
+    run: &Run,
 ) -> (Carried, Result<&'static str, Explanation>)
 where
     P: AsyncRead + AsyncWrite + Reset + Unpin,
 {
     let cut = admission.cancelled();
+    let alone = wire.is_alone();
+    let asks = if alone { Asks::Either(admission.draining(), &run.closing) } else { Asks::Nothing };
+    let rest = Rest::new(asks, wire.ends_whole());
     let (mut wire, mut plain) = (split(wire), split(plain));
     let mut carried = Carried::default();
     let ended = tokio::select! {
         biased;
         // Woken even where both directions wait on the plain side.
         () = cut.cancelled() => None,
-        () = ending.cancelled() => {
+        () = run.ending.cancelled() => {
             // The end of the stream is said, so that the peer can tell it from one that was cut off.
             let _ = tokio::time::timeout(GOODBYE, wire.1.shutdown()).await;
             return (carried, Ok("this node ends"));
         }
-        ended = carry(&mut wire, &mut plain, inbound, &mut carried) => Some(ended),
+        ended = carry(&mut wire, &mut plain, inbound, &mut carried, &rest) => Some(ended),
     };
     let mut wire = wire.0.unsplit(wire.1);
     let outcome = match (admission.cut(), ended) {
@@ -185,7 +207,16 @@ where
             Err(Explanation::new(code::BACKEND, "the plain side of the connection broke")
                 .fact("the system says", error))
         }
-        (None, Some(Ok(())) | None) => Ok("both ends are done"),
+        (None, Some(Err(Broken::Late))) => {
+            Err(Explanation::new(code::UNAVAILABLE, "more came while the connection drained")
+                .halves("nothing after the last answer", "another request")
+                .hint("the caller may send it again, over another connection"))
+        }
+        (None, Some(Ok(Done::Drained))) => {
+            wire.goodbye().await;
+            return (carried, Ok("drained"));
+        }
+        (None, Some(Ok(Done::Whole)) | None) => Ok("both ends are done"),
     };
     if let Err(why) = &outcome {
         plain.0.unsplit(plain.1).reset();

@@ -3,10 +3,13 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
+use tokio::sync::Notify;
+
+use super::rest::Rest;
 
 /// What is read at once: four TLS records. Connections that wait for something to read hold none of it.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -35,33 +38,94 @@ pub(super) enum Broken {
     Wire(io::Error),
     /// The plain side.
     Plain(io::Error),
+    /// More came from the caller after its direction was ended for it.
+    Late,
+}
+
+/// How both directions ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// Each by its own end.
+    Whole,
+    /// The caller's by us, while it rested; the service's by itself.
+    Drained,
 }
 
 /// Carries `tls` to `plain` and back until both directions ended, or either broke. `carried` says how
-/// much went through even then.
+/// much went through even then. `rest` may end the caller's direction early.
 pub(super) async fn carry<T, P>(
     tls: &mut (ReadHalf<T>, WriteHalf<T>),
     plain: &mut (ReadHalf<P>, WriteHalf<P>),
     inbound: bool,
     carried: &mut Carried,
-) -> Result<(), Broken>
+    rest: &Rest<'_>,
+) -> Result<Done, Broken>
 where
     T: AsyncRead + AsyncWrite,
     P: AsyncRead + AsyncWrite,
 {
-    let Carried { towards, back } = carried;
-    let (from_tls, from_plain) = if inbound { (towards, back) } else { (back, towards) };
-    let one = one_way(&mut tls.0, &mut plain.1, Broken::Wire, Broken::Plain, from_tls);
-    let other = one_way(&mut plain.0, &mut tls.1, Broken::Plain, Broken::Wire, from_plain);
-    tokio::try_join!(one, other).map(|_| ())
+    if inbound {
+        let (wire, service) = ((&mut tls.0, &mut tls.1), (&mut plain.0, &mut plain.1));
+        both_ways(wire, service, (Broken::Wire, Broken::Plain), carried, rest).await
+    } else {
+        let (local, wire) = ((&mut plain.0, &mut plain.1), (&mut tls.0, &mut tls.1));
+        both_ways(local, wire, (Broken::Plain, Broken::Wire), carried, rest).await
+    }
 }
 
+/// Which side an error is of.
+type Side = fn(io::Error) -> Broken;
+/// A side's two halves.
+type Halves<'a, R, W> = (&'a mut R, &'a mut W);
+
+async fn both_ways(
+    caller: Halves<'_, impl AsyncRead + Unpin, impl AsyncWrite + Unpin>,
+    service: Halves<'_, impl AsyncRead + Unpin, impl AsyncWrite + Unpin>,
+    (of_caller, of_service): (Side, Side),
+    carried: &mut Carried,
+    rest: &Rest<'_>,
+) -> Result<Done, Broken> {
+    let Carried { towards, back } = carried;
+    let answered = Notify::new();
+    let asking = async {
+        let mut resting = pin!(rest.begins());
+        let asked = one_way(caller.0, service.1, (of_caller, of_service), towards, |is_read| {
+            if is_read { rest.asked() } else { rest.delivered() }
+        });
+        tokio::select! {
+            biased;
+            asked = asked => return asked.map(|()| Done::Whole),
+            () = &mut resting => {}
+        }
+        // All that came from the caller was written, or it would not rest.
+        service.1.flush().await.map_err(of_service)?;
+        service.1.shutdown().await.map_err(of_service)?;
+        let mut late = [0];
+        tokio::select! {
+            biased;
+            read = caller.0.read(&mut late) => match read.map_err(of_caller)? {
+                0 => Ok(Done::Whole),
+                // It would be lost, and must not be taken for delivered.
+                _ => Err(Broken::Late),
+            },
+            () = answered.notified(), if rest.ends_with_answer() => Ok(Done::Drained),
+        }
+    };
+    let answering = async {
+        one_way(service.0, caller.1, (of_service, of_caller), back, |_| rest.answered()).await?;
+        answered.notify_one();
+        Ok(())
+    };
+    tokio::try_join!(asking, answering).map(|(done, ())| done)
+}
+
+/// `moves` is told of each chunk twice: when it was read, and when it was written.
 async fn one_way(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    reading: impl Fn(io::Error) -> Broken,
-    writing: impl Fn(io::Error) -> Broken,
+    (reading, writing): (Side, Side),
     carried: &mut u64,
+    moves: impl Fn(bool),
 ) -> Result<(), Broken> {
     let mut chunk = Chunk::default();
     loop {
@@ -70,11 +134,13 @@ async fn one_way(
             count.map_err(|(by_writing, error)| if by_writing { writing(error) } else { reading(error) })?;
         if count == 0 {
             // TLS may hold back what the socket did not take.
-            to.flush().await.map_err(&writing)?;
+            to.flush().await.map_err(writing)?;
             // The other direction goes on: a request may be complete long before its answer is.
-            return to.shutdown().await.map_err(&writing);
+            return to.shutdown().await.map_err(writing);
         }
-        poll_fn(|cx| chunk.poll_write(cx, to)).await.map_err(&writing)?;
+        moves(true);
+        poll_fn(|cx| chunk.poll_write(cx, to)).await.map_err(writing)?;
+        moves(false);
         *carried += count as u64;
     }
 }
@@ -149,8 +215,9 @@ impl Chunk {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rest::Asks;
     use super::*;
-    use tokio::io::{AsyncReadExt, duplex, split};
+    use tokio::io::{duplex, split};
 
     #[tokio::test]
     async fn each_direction_ends_on_its_own() {
@@ -158,7 +225,8 @@ mod tests {
         let (plain, mut service) = duplex(1 << 10);
         let carrying = tokio::spawn(async move {
             let mut carried = Carried::default();
-            let ended = carry(&mut split(tls), &mut split(plain), true, &mut carried).await;
+            let rest = Rest::new(Asks::Nothing, false);
+            let ended = carry(&mut split(tls), &mut split(plain), true, &mut carried, &rest).await;
             (ended.is_ok(), carried)
         });
         caller.write_all(b"question").await.unwrap();

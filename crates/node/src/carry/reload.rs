@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use certus_pki::defaults;
 use certus_pki::explain::Explanation;
+use certus_tls::Credentials;
 use tokio::net::TcpListener;
 
 use super::accept::Accepting;
 use super::dial::Dialer;
-use super::inbound::{self, Inbound};
+use super::inbound::Inbound;
 use super::outbound::Outbound;
-use super::{Carrier, CarryError, Current, Means, Place, Run, bind, quic};
+use super::{Carrier, CarryError, Current, Means, Place, Run, bind, fit, quic};
 use crate::clock::duration;
-use crate::spec::{ListenerSpec, MaterialSpec, PeerSpec, Transport};
+use crate::spec::{ListenerSpec, MaterialSpec, PeerSpec, Pem, Transport};
 
 /// A socket that is bound and not served yet.
 enum Socket {
@@ -58,12 +59,14 @@ pub(super) async fn open_peer(means: &Means, spec: PeerSpec) -> Result<OpenPeer,
 }
 
 async fn inbound_of(means: &Means, spec: ListenerSpec) -> Result<Inbound, CarryError> {
+    fit::listener_fits(&spec)?;
     let wrong = |why: Explanation| CarryError::Material { name: spec.name.clone(), why };
     let credentials = means.wallet.credentials(&spec.tls.material).await.map_err(wrong)?;
     Ok(Inbound::new(spec, credentials, means.clone()))
 }
 
 async fn outbound_of(means: &Means, spec: PeerSpec) -> Result<Outbound, CarryError> {
+    fit::peer_fits(&spec)?;
     let wrong = |why: Explanation| CarryError::Material { name: spec.name.clone(), why };
     let credentials = means.wallet.credentials(&spec.tls.material).await.map_err(wrong)?;
     Ok(Outbound { dialer: Dialer::new(spec, credentials, means.clone()) })
@@ -96,7 +99,7 @@ impl Carrier {
     /// what goes are given [`defaults::DRAIN`] to end.
     ///
     /// # Errors
-    /// A new address cannot be bound, or credentials cannot be used; then nothing changed.
+    /// As of [`Carrier::start`]; then nothing changed.
     pub async fn reload(
         &mut self,
         listeners: Vec<ListenerSpec>,
@@ -113,15 +116,13 @@ impl Carrier {
         for next in &next_inbound {
             let Some(end) = &next.end else { continue };
             done.changed += 1;
-            let accept = inbound::accept_of(&end.spec);
-            let cut = |before: &Inbound| before.server.set_accept(accept.clone()).len();
-            done.cut += self.listeners[next.place].becomes(end.clone(), cut);
+            done.cut += self.listeners[next.place].becomes(end.clone());
         }
         for next in &next_outbound {
             let Some(end) = &next.end else { continue };
             done.changed += 1;
             let place = &mut self.peers[next.place];
-            done.cut += place.becomes(end.clone(), |before| before.dialer.set_accept(&end.dialer.spec));
+            done.cut += place.becomes(end.clone());
             if end.dialer.spec.listen.is_none() {
                 // The link is made anew.
                 place.run.closing.cancel();
@@ -228,14 +229,47 @@ impl Run {
     }
 }
 
-impl<E> Place<E> {
-    /// Goes over to `end`. `cut` gives an earlier one the policy of the new one, and counts what that cuts.
-    fn becomes(&mut self, end: Arc<E>, cut: impl Fn(&E) -> usize) -> usize {
+/// A listener or peer whose live connections are judged by the one that takes its place.
+pub(super) trait Follows: Send + Sync + 'static {
+    /// Takes over whom it accepts; counts the connections that this cuts.
+    fn take_policy_of(&self, next: &Self) -> usize;
+
+    /// Asks whether its roots lead to those who are here; counts the connections that this cuts.
+    fn judge_by(&self, next: &Self) -> usize;
+
+    /// The roots of its own, if it has some; nothing where nobody's certificate is verified.
+    fn roots(&self) -> Option<Option<Pem>>;
+
+    /// By what trust.
+    fn credentials(&self) -> Credentials;
+}
+
+impl<E: Follows> Place<E> {
+    /// Goes over to `end`, and gives earlier ones its policy and its roots; counts what that cuts.
+    fn becomes(&mut self, end: Arc<E>) -> usize {
         self.earlier.push(Arc::downgrade(&self.current.get()));
-        self.current.set(end);
+        self.current.set(end.clone());
         self.earlier.retain(|earlier| earlier.strong_count() > 0);
-        self.earlier.iter().filter_map(Weak::upgrade).map(|earlier| cut(&earlier)).sum()
+        self.earlier.iter().filter_map(Weak::upgrade).map(|earlier| follow(&earlier, &end)).sum()
     }
+}
+
+fn follow<E: Follows>(earlier: &Arc<E>, next: &Arc<E>) -> usize {
+    let cut = earlier.take_policy_of(next);
+    if next.roots().is_none() || earlier.roots() == next.roots() {
+        return cut;
+    }
+    let mut credentials = next.credentials();
+    let cut = cut + earlier.judge_by(next);
+    let (earlier, next) = (Arc::downgrade(earlier), Arc::downgrade(next));
+    tokio::spawn(async move {
+        // Its own connections the next one judges by itself.
+        while credentials.changed().await {
+            let (Some(earlier), Some(next)) = (earlier.upgrade(), next.upgrade()) else { return };
+            earlier.judge_by(&next);
+        }
+    });
+    cut
 }
 
 /// How well a place suits a specification.

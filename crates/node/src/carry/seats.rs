@@ -110,11 +110,22 @@ impl Seats {
     /// A seat, where at most `limit` are taken at once; none where everybody else has settled, or came a
     /// moment ago.
     pub(super) fn take(&self, limit: usize) -> Option<Seat> {
-        // Itself is one.
-        if Arc::strong_count(&self.taken) > limit {
+        if self.taken() >= limit {
             self.unsettled.ask(self.unsettled.patience).ok()?;
         }
         Some(Seat { waits: self.unsettled.add(), _taken: self.taken.clone() })
+    }
+
+    /// How many are taken.
+    pub(super) fn taken(&self) -> usize {
+        // Itself is one.
+        Arc::strong_count(&self.taken) - 1
+    }
+
+    /// Asks everybody to give way who has not settled and did not come a moment ago: what the system has
+    /// is used up, though there may be seats. Says how many that are.
+    pub(super) fn clear_unsettled(&self) -> usize {
+        std::iter::from_fn(|| self.unsettled.ask(self.unsettled.patience).ok()).count()
     }
 }
 

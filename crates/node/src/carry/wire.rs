@@ -75,6 +75,37 @@ pub(crate) enum Wire {
 }
 
 impl Wire {
+    /// Whether it has its connection for itself. The streams of others end with what is said to their
+    /// connection: GOAWAY, or that it takes no more of them.
+    pub(crate) fn is_alone(&self) -> bool {
+        match self {
+            Wire::Tcp(_) | Wire::Ws(_) => true,
+            Wire::H2(..) | Wire::Quic(_) => false,
+            Wire::Sealed(sealed) => sealed.get_ref().is_alone(),
+        }
+    }
+
+    /// Whether a word of one side ends both directions: a WebSocket's Close (RFC 6455 5.5.1).
+    pub(crate) fn ends_whole(&self) -> bool {
+        match self {
+            Wire::Ws(_) => true,
+            Wire::Tcp(_) | Wire::H2(..) | Wire::Quic(_) => false,
+            Wire::Sealed(sealed) => sealed.get_ref().ends_whole(),
+        }
+    }
+
+    /// Says that all was said, where that takes more than ending our direction.
+    pub(crate) async fn goodbye(self) {
+        match self {
+            Wire::Ws(mut socket) => {
+                let closing = socket.close(ws::CLOSE_GOING_AWAY, "drained");
+                let _ = tokio::time::timeout(GOODBYE, closing).await;
+            }
+            Wire::Sealed(sealed) => Box::pin(sealed.into_inner().goodbye()).await,
+            Wire::Tcp(_) | Wire::H2(..) | Wire::Quic(_) => {}
+        }
+    }
+
     /// Ends it in a way that its other end does not take for complete: the peer, or our own standing with
     /// it, lost trust, or what it leads to broke.
     pub(crate) async fn abort(self, why: &Explanation) {

@@ -30,6 +30,9 @@ const CUT: VarInt = VarInt::from_u32(0x403);
 /// From so many handshakes at once on, a caller must first show that its address is its own
 /// (RFC 9000 8.1.2).
 const UNVALIDATED_MAX: usize = 64;
+/// A connection that ended takes its 30 KiB for three seconds more, for packets that are still on their way
+/// (RFC 9000 10.2): so many of them, and callers are not answered until there are fewer.
+const ENDED_MAX: usize = 2_048;
 
 /// Accepts QUIC connections of peers that are verified and taken by the policy. Dropped, it accepts no
 /// more; connections that it accepted live on.
@@ -99,6 +102,11 @@ impl Accepting {
             let Some(incoming) = incoming else { return };
             let remote = incoming.remote_address();
             let place = Place { side: Side::Server, transport: "quic", remote };
+            let live = limits.connections.saturating_sub(places.available_permits());
+            if endpoint.open_connections() >= live + ENDED_MAX {
+                incoming.ignore();
+                continue;
+            }
             let Ok(held) = places.clone().try_acquire_owned() else {
                 self.inner.audit.failed(&place, "", too_many(limits.connections), None);
                 incoming.refuse();

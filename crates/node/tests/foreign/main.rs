@@ -13,6 +13,7 @@ mod http2;
 mod nginx;
 mod openssl;
 mod python;
+mod revoking;
 mod runtimes;
 mod scans;
 mod stunnel;

@@ -1,5 +1,6 @@
 //! Python's `websockets` and `aioquic`: the transports, spoken by implementations that are not ours.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -8,6 +9,7 @@ use certus_node::Transport;
 use certus_pki::{Allow, code};
 
 use crate::program::{Program, free_port, has_module, run};
+use crate::revoking::Revoking;
 use crate::world::{Running, World, ask, client, converse, listener, peer};
 
 /// A script beside this file, in the world's directory.
@@ -20,7 +22,11 @@ fn script(world: &World, name: &str, words: &[&str]) -> Command {
 }
 
 fn ws_client(world: &World, node: &Running<'_>, identity: &str, what: &str) -> Command {
-    script(world, "ws_client.py", &[&node.at().to_string(), identity, what])
+    ws_client_at(world, node.at(), identity, what)
+}
+
+fn ws_client_at(world: &World, at: SocketAddr, identity: &str, what: &str) -> Command {
+    script(world, "ws_client.py", &[&at.to_string(), identity, what])
 }
 
 /// Listeners that let in somebody else.
@@ -82,6 +88,24 @@ fn a_websocket_is_closed_with_1008_when_its_client_is_no_longer_meant() {
 }
 
 #[test]
+fn a_websocket_is_closed_with_1008_when_its_client_is_revoked() {
+    if !has_module("websockets") {
+        return;
+    }
+    let world = World::new();
+    let node = Revoking::new(&world, listener(Transport::Ws, world.echo()));
+    let mut python = Program::start(&mut ws_client_at(&world, node.at(), "client", "stay"));
+    python.until_says("came b'here'");
+    node.revoke();
+    python.until_says("closed 1008");
+    let said = python.ended().1;
+    assert!(said.contains("closed 1008 ") && said.contains("revoked"), "{said}");
+    // Nor does it get in again, and the node says why.
+    run(&mut ws_client_at(&world, node.at(), "client", "refused"));
+    assert_eq!(node.carrier.failures().last().0[0].why.code, code::REVOKED);
+}
+
+#[test]
 fn a_peer_dials_a_websocket_server() {
     if !has_module("websockets") {
         return;
@@ -102,7 +126,11 @@ fn a_peer_dials_a_websocket_server() {
 }
 
 fn quic_client(world: &World, node: &Running<'_>, identity: &str, protocol: &str, what: &str) -> Command {
-    script(world, "quic_client.py", &[&node.at().to_string(), identity, protocol, what])
+    quic_client_at(world, node.at(), identity, protocol, what)
+}
+
+fn quic_client_at(world: &World, at: SocketAddr, identity: &str, protocol: &str, what: &str) -> Command {
+    script(world, "quic_client.py", &[&at.to_string(), identity, protocol, what])
 }
 
 #[test]
@@ -152,4 +180,22 @@ fn a_quic_connection_is_closed_when_its_client_is_no_longer_meant() {
     python.until_says("answer 0");
     for_another(Transport::Quic, &world, &node);
     python.until_says("ended 0x403 ");
+}
+
+#[test]
+fn a_quic_connection_is_closed_with_0x403_when_its_client_is_revoked() {
+    if !has_module("aioquic") {
+        return;
+    }
+    let world = World::new();
+    let node = Revoking::new(&world, listener(Transport::Quic, world.echo()));
+    let mut python = Program::start(&mut quic_client_at(&world, node.at(), "client", "certus/1", "stay"));
+    python.until_says("answer 0");
+    node.revoke();
+    python.until_says("ended 0x403 ");
+    let said = python.ended().1;
+    assert!(said.contains(&code::REVOKED.to_string()), "{said}");
+    // RFC 9001 4.8: 0x100 and the alert, certificate_revoked.
+    let (_, again) = run(&mut quic_client_at(&world, node.at(), "client", "certus/1", "stay"));
+    assert!(again.contains(&format!("ended {:#x} ", 0x100 + 44)), "{again}");
 }

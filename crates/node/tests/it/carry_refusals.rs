@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use certus_node::Transport;
-use certus_pki::{Change, Code, Lifetime, Signer, code};
+use certus_node::{Carrier, ListenerSpec, Means, Metrics, Mtls, Transport};
+use certus_pki::{Change, Code, Explain, Lifetime, Signer, code};
 use certus_tls::{Identity, Publisher, Snapshot};
 
 use crate::authority::{Authority, delta, key};
@@ -172,4 +172,41 @@ async fn a_peer_that_is_down_is_said_to_all_that_wait() {
         }
         two.failed_with(&format!("{transport}"), code::PEER_UNREACHABLE).await;
     }
+}
+
+/// What QUIC cannot give is refused in words, at the start and at a reload, and changes nothing.
+#[tokio::test]
+async fn what_quic_has_not_is_refused_when_it_is_asked_for() {
+    let authority = Authority::new("prod");
+    let backend = crate::world::echo().await;
+    let spec = || listener(Transport::Quic, tcp(backend), &["spiffe://prod/worker/*"]);
+    let until = certus_pki::UnixTime::from_secs(4_000_000_000);
+    type Ask = fn(&mut ListenerSpec, certus_pki::UnixTime);
+    let cases: [(&str, Ask); 4] = [
+        ("`plaintext`", |spec, _| spec.plaintext = true),
+        ("Mtls::Permissive", |spec, until| spec.tls.mtls = Mtls::Permissive { until }),
+        ("Allow::Plaintext", |spec, _| spec.allow = crate::world::allow(&["plaintext"])),
+        ("proxy_protocol.accept", |spec, _| spec.proxy_protocol.accept = true),
+    ];
+    let mut one = End::new(authority.publisher("worker/web-1"), vec![spec()], vec![]).await;
+    for (what, ask) in cases {
+        let mut asking = spec();
+        ask(&mut asking, until);
+        let means = Means::new(one.publisher.credentials(), Metrics::new());
+        let error = Carrier::start(means, vec![asking.clone()], vec![]).await.err().expect(what);
+        let told = error.explain();
+        assert_eq!(told.code, code::CONFIGURATION, "{what}");
+        assert!(told.message.contains(what), "{told}");
+        one.carrier.reload(vec![asking.clone()], vec![]).await.expect_err(what);
+        // Over the others it is one's own affair.
+        asking.transport = Transport::Tcp;
+        let means = Means::new(one.publisher.credentials(), Metrics::new());
+        Carrier::start(means, vec![asking], vec![]).await.expect(what);
+    }
+    let two = crate::world::reaching(&authority, Transport::Quic, "worker/web-2", one.port()).await;
+    crate::world::ping(&mut crate::world::carried(two.port()).await).await.unwrap();
+    let mut peer = to(&authority, Transport::Quic, "worker/web-1", one.port());
+    peer.plaintext = true;
+    let means = Means::new(one.publisher.credentials(), Metrics::new());
+    assert!(Carrier::start(means, vec![], vec![peer]).await.is_err());
 }

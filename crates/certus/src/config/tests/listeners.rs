@@ -1,6 +1,6 @@
 //! Listeners and peers: every key is read, and what does not go together is refused.
 
-use certus_node::{Backend, E2e};
+use certus_node::{Backend, E2e, Mtls};
 use certus_pki::Allow;
 
 use super::*;
@@ -143,6 +143,15 @@ fn what_does_not_go_together_is_refused() {
     );
     let told = parse_as(For::Agent, &over_quic).err().unwrap();
     assert!(told.message.contains("allow: plaintext, where QUIC"), "{told}");
+    // Said of the listener it is wrong; said of the node, it is meant for the others.
+    let permissive = "{ca: r.pem, mtls: permissive, mtls_until: 2027-01-01}";
+    let quic = "listeners: [{transport: quic, address: 'a:1'";
+    let told = parse(&format!("{quic}, tls: {permissive}}}]")).err().unwrap();
+    assert!(told.message.contains("mtls: permissive, where QUIC"), "{told}");
+    let config = parse(&format!("tls: {permissive}\n{quic}}}, {{transport: tcp, address: 'a:2'}}]")).unwrap();
+    let [over_quic, over_tcp] = &config.listeners[..] else { panic!() };
+    assert_eq!(over_quic.tls.mtls, Mtls::Required);
+    assert!(matches!(over_tcp.tls.mtls, Mtls::Permissive { .. }));
     for (text, word) in [
         ("    transport: tcp\n    e2e: never", "e2e: never"),
         ("    transport: quic\n    plaintext: true", "RFC 9001"),

@@ -28,6 +28,10 @@ const REFUSED: VarInt = VarInt::from_u32(0x404);
 /// From so many handshakes at once on, a caller must first show that its address is its own
 /// (RFC 9000 8.1.2).
 const UNVALIDATED_MAX: usize = 64;
+/// A connection that ended takes its 30 KiB for three seconds more, for packets that are still on their way
+/// (RFC 9000 10.2): so many of them, and callers are not answered until there are fewer. They ask again
+/// within a second.
+const ENDED_MAX: usize = 2_048;
 /// While a connection drains.
 const IDLE_LOOK: Duration = Duration::from_millis(50);
 
@@ -60,6 +64,10 @@ pub(in crate::carry) async fn accept(endpoint: Endpoint, current: Current<Inboun
             && !incoming.remote_address_validated()
         {
             let _ = incoming.retry();
+            continue;
+        }
+        if endpoint.open_connections() >= seats.taken() + ENDED_MAX {
+            incoming.ignore();
             continue;
         }
         let Some(seat) = seats.take(limits.connections) else {
