@@ -34,7 +34,7 @@ const LEAVES_AT_ONCE: usize = 1_000;
 impl Shared {
     /// The managers on record that were not removed, by number.
     pub(crate) fn present_managers(&self) -> Result<Vec<ManagerRecord>, Unanswered> {
-        self.truth.read(|view| present(view))
+        self.truth.read(present)
     }
 
     /// The managers, and where each stands in the log as far as this one can tell.

@@ -56,6 +56,6 @@ async fn out(shared: &Shared) -> Result<String, Explanation> {
 }
 
 fn others(shared: &Shared, node: &SpiffeId) -> Result<usize, Unanswered> {
-    let present = shared.truth.read(|view| present(view))?;
+    let present = shared.truth.read(present)?;
     Ok(present.iter().filter(|manager| manager.node != *node).count())
 }
