@@ -121,7 +121,7 @@ fn i10_a_removed_manager_neither_renews_nor_signs_nor_comes_back() {
 fn a_manager_that_left_in_peace_keeps_its_issuer_until_it_is_struck() {
     let mut world = World::founded();
     let (_, issuer, issuer_key) = world.second_manager(1);
-    std::mem::swap(&mut world.issuer, &mut issuer.clone());
+    world.issuer = issuer.clone();
     world.issuer_key = issuer_key;
     let web = world.worker(2, "web-1");
     let of_second = |world: &World| {
