@@ -122,7 +122,9 @@ impl Home {
         learned: Vec<String>,
         at: UnixTime,
     ) -> Result<(), Explanation> {
-        let Some(known) = self.known(cluster)? else { return Ok(()) };
+        let Some(known) = self.known(cluster)?.filter(|known| known.learned != learned) else {
+            return Ok(());
+        };
         self.remember(Known { learned, learned_at: Some(at.secs()), ..known })
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use certus_node::api::is_dialable;
 use certus_node::{Api, ApiError, Fresh, Stored, system_clock};
 use certus_pki::{
-    Bundle, Certificate, ClusterName, Csr, Explain, Explanation, Lifetime, Reason, Serial, SpiffeId, TokenId,
-    UnixTime, code, defaults, renewal,
+    Bundle, Certificate, ClusterName, Csr, Explain, Explanation, Reason, Serial, SpiffeId, TokenId, code,
+    defaults, renewal,
 };
 use certus_wire::v1;
 
@@ -15,9 +15,6 @@ use crate::home::Home;
 
 /// A call may take this much longer than it was asked to wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-
-/// Managers come and go in days; their addresses are asked for after a command when they are older.
-const LEARNED_FOR: Lifetime = Lifetime::from_minutes(10);
 
 /// The command has said all it had to say, and its user waits for the prompt.
 const LEARN_WITHIN: Duration = Duration::from_millis(500);
@@ -30,8 +27,6 @@ pub(crate) const PAGE: u32 = 500;
 pub(crate) struct Managers {
     api: Api,
     cluster: ClusterName,
-    /// When this user last heard where the managers are.
-    learned_at: Option<UnixTime>,
 }
 
 type Answer<T> = Result<T, Explanation>;
@@ -58,7 +53,6 @@ impl Managers {
     fn under(home: &Home, asked: &[String], stored: Stored) -> Answer<Managers> {
         let cluster = stored.identity.cluster;
         let known = home.known(&cluster)?;
-        let learned_at = known.as_ref().and_then(|known| known.learned_at).map(UnixTime::from_secs);
         // Who names managers means these and no others.
         let (managers, learned) = match known {
             Some(known) if asked.is_empty() => (known.managers, known.learned),
@@ -74,17 +68,15 @@ impl Managers {
         let publisher = certus_tls::Publisher::new(snapshot, system_clock());
         let api = Api::new(managers, publisher.credentials());
         api.learn(&learned);
-        Ok(Managers { api, cluster, learned_at })
+        Ok(Managers { api, cluster })
     }
 
-    /// Asks where the managers are and keeps it, where that was asked long ago or an address failed. For
-    /// the end of a command: what goes wrong is nobody's concern.
+    /// Asks where the managers are, over the connection there is, and keeps it: the next command may come
+    /// when those that it knew of are gone. For the end of a command: what goes wrong is nobody's concern.
     pub(crate) async fn remember(&self, home: &Home) {
         let now = system_clock()();
-        let recent = |at: UnixTime| (0..LEARNED_FOR.secs().into()).contains(&now.secs_since(at));
-        let fresh = self.learned_at.is_some_and(recent) && !self.api.has_failed();
         // Where no call was answered there is nobody to ask.
-        let Some(working) = self.api.working().filter(|_| !fresh) else { return };
+        let Some(working) = self.api.working() else { return };
         let Ok(Ok(managers)) = tokio::time::timeout(LEARN_WITHIN, self.list()).await else { return };
         let addresses = managers.into_iter().map(|manager| manager.address);
         let mut addresses: Vec<String> = addresses.filter(|address| is_dialable(address)).collect();

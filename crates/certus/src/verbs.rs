@@ -137,6 +137,7 @@ fn who(noun: &Noun) -> Who {
     match noun {
         Noun::Node(NodeVerb::Start(_)) => Who::Daemon,
         Noun::Cluster(ClusterVerb::Init(init)) if !init.no_start => Who::Daemon,
+        Noun::Manager(ManagerVerb::Join(join)) if !join.no_start => Who::Daemon,
         Noun::Dev(dev) if dev.tour => Who::Tour,
         _ => Who::Command,
     }
