@@ -81,6 +81,13 @@ impl Api {
         Api { lines: Arc::new(Lines::new(book, client, metrics)) }
     }
 
+    /// Goes on at a manager that is chosen anew, of all there are: the next call dials. Streams that are
+    /// open go on.
+    pub fn move_on(&self) {
+        self.lines.book.choose_anew();
+        self.lines.redial();
+    }
+
     /// The managers' addresses in the order in which the next call tries them.
     pub fn addresses(&self) -> Vec<String> {
         self.lines.order()

@@ -57,6 +57,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// thousand, short enough that a revocation is heard of soon.
 const SPREAD: Duration = Duration::from_secs(2);
 
+/// A node watches at one manager for so long at least, and then chooses anew: a manager in a thief's hands
+/// could keep news from those who watch at it, and shall not for longer than half of
+/// [`defaults::REVOCATION_STALE_AFTER`]. It also evens out who watches where after managers came and went.
+const STAY_MIN: Duration = Duration::from_secs(15 * 60);
+/// So much longer at most, so that nodes do not move together.
+const STAY_SPREAD: Duration = Duration::from_secs(15 * 60);
+
 /// The first report and one more; later ones supersede each other before they are sent.
 const REPORTS_QUEUED_MAX: usize = 2;
 
@@ -78,6 +85,10 @@ pub(crate) async fn run(
         let error = match ended {
             // Renewed: at once, and from where we are.
             Ended::IdentityChanged => continue,
+            Ended::StayedLongEnough => {
+                api.move_on();
+                continue;
+            }
             Ended::KeeperGone => return,
             Ended::Failed(error) => error,
         };
@@ -100,6 +111,8 @@ pub(crate) async fn run(
 
 enum Ended {
     IdentityChanged,
+    /// It is time to hear another manager.
+    StayedLongEnough,
     KeeperGone,
     Failed(ApiError),
 }
@@ -127,8 +140,13 @@ async fn one_stream(
     if keeper.send(Wake::Watch(News::Open)).await.is_err() {
         return Ended::KeeperGone;
     }
+    let stay = STAY_MIN + STAY_SPREAD.mul_f64(f64::from(jitter()) / 255.0);
+    let moves = tokio::time::Instant::now() + stay;
     loop {
         tokio::select! {
+            () = tokio::time::sleep_until(moves), if api.addresses().len() > 1 => {
+                return Ended::StayedLongEnough;
+            }
             update = tokio::time::timeout(duration(defaults::SILENCE_MAX), watching.next()) => {
                 let news = match update {
                     Ok(Ok(Some(update))) => news(&update),

@@ -3,13 +3,21 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use rustls::CipherSuite;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::time_provider::TimeProvider;
 
 use crate::Clock;
 
-/// X25519MLKEM768 first, then X25519 and the NIST curves; AEAD suites only.
-static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+/// X25519MLKEM768 first, then X25519 and the NIST curves; AEAD suites only, the one with SHA-256 first
+/// (`docs/decisions/0007-cipher-suite.md`).
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let mut provider = aws_lc_rs::default_provider();
+    let first = CipherSuite::TLS13_AES_128_GCM_SHA256;
+    // Stable: the others keep their order.
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != first);
+    Arc::new(provider)
+});
 
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     PROVIDER.clone()

@@ -95,6 +95,11 @@ impl Book {
         pages.failed.retain(|(at, ..)| at != address);
     }
 
+    /// Chooses anew at the next dial, and not because anything failed.
+    pub(super) fn choose_anew(&self) {
+        self.pages().works = None;
+    }
+
     /// The one that answered last, unless it failed since.
     pub(super) fn working(&self) -> Option<String> {
         self.pages().works.clone()
@@ -181,6 +186,10 @@ mod tests {
         book.failed("c:3", io());
         assert_eq!((book.order(), book.working()), (words("b:2 a:1 c:3"), None));
         assert!(book.has_failed());
+        book.works("c:3");
+        book.choose_anew();
+        assert_eq!(book.working(), None, "by choice, and nothing is shunned for it");
+        assert_eq!(book.order(), words("b:2 c:3 a:1"));
     }
 
     #[test]
