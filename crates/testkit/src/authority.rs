@@ -219,6 +219,14 @@ fn check_certs(before: &dyn View, after: &dyn View) -> Result<(), Broken> {
 fn check_nodes(before: &dyn View, after: &dyn View) -> Result<(), Broken> {
     for was in nodes(before) {
         let now = certus_ca::node(after, &was.identity).map_err(unreadable)?;
+        let renewed = now.as_ref().filter(|now| now.newest != was.newest);
+        if let Some(from) = renewed.and_then(|now| now.previous) {
+            let from = certus_ca::cert(before, &from).map_err(unreadable)?;
+            if let Some((at, reason)) = from.and_then(|from| from.revoked) {
+                let what = format!("{} renewed with what was revoked {at}: {reason:?}", was.identity);
+                return Err((Invariant::I10, what));
+            }
+        }
         let now = now.map(|now| (now.state, now.newest));
         let barred = matches!(was.state, NodeState::Revoked { .. });
         if now.is_none() || (barred && now != Some((was.state, was.newest))) {

@@ -40,15 +40,15 @@ pub(super) enum Ask {
 }
 
 impl<W: Workload> Group<W> {
-    /// Some clients ask: mostly the leader, sometimes anybody.
+    /// Some clients ask: mostly one that says it leads, sometimes anybody.
     pub(super) fn ask(&mut self) {
         for _ in 0..self.chance.below(CLIENTS) {
-            let leader = self.leader().filter(|_| !self.chance.once_in(4));
+            let leader = self.some_leader().filter(|_| !self.chance.once_in(4));
             if let Some(id) = leader.or_else(|| self.anybody()) {
                 self.propose(id);
             }
         }
-        if self.chance.once_in(2) {
+        for _ in 0..self.chance.below(READERS) {
             self.read();
         }
     }
@@ -70,9 +70,8 @@ impl<W: Workload> Group<W> {
 
     /// A client reads at any manager, after asking the leader how far it must have come.
     fn read(&mut self) {
-        let (Some(asked), Some(member)) = (self.leader().or_else(|| self.anybody()), self.anybody()) else {
-            return;
-        };
+        let asked = self.some_leader().or_else(|| self.anybody());
+        let (Some(asked), Some(member)) = (asked, self.anybody()) else { return };
         let (Ok(asked), Ok(reader)) = (self.replica(asked), self.replica(member)) else { return };
         let task = tokio::spawn(async move {
             let index = asked.read_index().await.ok()?;
@@ -85,9 +84,20 @@ impl<W: Workload> Group<W> {
     }
 
     pub(super) fn anybody(&mut self) -> Option<MemberId> {
-        let running: Vec<MemberId> = self.running().map(|(id, _)| id).collect();
-        let place = usize::try_from(self.chance.below(running.len() as u64)).ok()?;
-        running.get(place).copied()
+        let running = self.running().map(|(id, _)| id).collect();
+        self.one_of(running)
+    }
+
+    /// One that says it leads, whether it still does or not.
+    fn some_leader(&mut self) -> Option<MemberId> {
+        let leading = self.running().filter(|(_, replica)| replica.status().leading);
+        let leading = leading.map(|(id, _)| id).collect();
+        self.one_of(leading)
+    }
+
+    fn one_of(&mut self, ids: Vec<MemberId>) -> Option<MemberId> {
+        let place = usize::try_from(self.chance.below(ids.len() as u64)).ok()?;
+        ids.get(place).copied()
     }
 
     /// What clients were told since the last step.
@@ -187,8 +197,10 @@ impl<W: Workload> Group<W> {
     }
 }
 
-/// Clients that ask in a step, at the most.
+/// One more than the clients that ask in a step, at the most.
 const CLIENTS: u64 = 4;
+/// One more than the readers in a step, at the most.
+const READERS: u64 = 4;
 /// What the simulation itself adds to the limit of a proposal: a step.
 const SLACK: Duration = Duration::from_secs(1);
 /// What a reader waits for its own replica.
