@@ -10,6 +10,7 @@ mod lock;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use certus_pki::bundle::Bundle;
 use certus_pki::explain::{Explain, Explanation};
@@ -25,6 +26,11 @@ pub struct NodeDir {
     _lock: File,
 }
 
+/// Whoever held the directory may just have ended, while a process that it was starting has not yet closed
+/// what it inherited: that takes moments.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
+
 impl NodeDir {
     /// Opens a data directory, making it (0700) where it is not there yet.
     ///
@@ -34,10 +40,18 @@ impl NodeDir {
         atomic::make_dir(root)?;
         let path = root.join(LOCK);
         let lock = atomic::open_own(&path).map_err(|error| FileError::io("open", &path, error))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(NodeDir { root: root.to_owned(), _lock: lock }),
-            Err(fs::TryLockError::WouldBlock) => Err(FileError::InUse { path: root.to_owned() }),
-            Err(fs::TryLockError::Error(error)) => Err(FileError::io("lock", &path, error)),
+        let since = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(NodeDir { root: root.to_owned(), _lock: lock }),
+                Err(fs::TryLockError::WouldBlock) if since.elapsed() < LOCK_PATIENCE => {
+                    std::thread::sleep(LOCK_AGAIN);
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    return Err(FileError::InUse { path: root.to_owned() });
+                }
+                Err(fs::TryLockError::Error(error)) => return Err(FileError::io("lock", &path, error)),
+            }
         }
     }
 
