@@ -196,8 +196,8 @@ impl<W: Workload> Group<W> {
                 Some(failure) if failure.what.contains(I8_MARK) => {
                     return Err((Invariant::I8, failure.what.to_string()));
                 }
-                // No disk excuses a panic.
-                Some(failure) if failure.what.contains("panicked") => {
+                // No disk excuses a panic of the engine.
+                Some(failure) if PANICS.iter().any(|panic| failure.what.contains(panic)) => {
                     return Err((Invariant::Alive, format!("manager {id}: {}", failure.what)));
                 }
                 Some(failure) => Err((Invariant::Alive, failure.what.to_string())),
@@ -385,6 +385,8 @@ fn look_at<W: Workload>(
 /// member have everything. Two elections at the most, three seconds each, and a snapshot.
 pub const LIVENESS: Duration = Duration::from_secs(10);
 
+/// What a replica says whose engine panicked.
+const PANICS: [&str; 2] = ["panicked", "the Raft core ended"];
 /// Steps of a run, before it heals.
 const STEPS: u64 = 120;
 /// The longest step; half of it on the average. A run takes about half a minute of its own time.

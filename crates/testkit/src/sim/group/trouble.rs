@@ -132,12 +132,14 @@ impl<W: Workload> Group<W> {
         self.bus.slow_down(id, 50 + self.chance.below(800));
     }
 
-    /// At most one clock is far off at a time: against two, nobody could say who is right.
+    /// At most one clock is far off at a time: against two that agree, nobody could say who is right.
+    /// For the same reason no jump is like those before it, which others may still believe in.
     fn clock_jumps(&mut self) {
         self.clocks_are_set();
         let leader = self.leader().filter(|_| self.chance.once_in(2));
         let Some(id) = leader.or_else(|| self.anybody()) else { return };
-        let by = i64::try_from(100 + self.chance.below(5_000)).unwrap_or(0);
+        let by = 200 + 300 * (self.outcome.clock_jumps % 16) + self.chance.below(100);
+        let by = by.cast_signed();
         let back = self.chance.once_in(2);
         if let Some(host) = self.hosts.get(&id) {
             host.set_skew(host.skew() + if back { -by } else { by });
