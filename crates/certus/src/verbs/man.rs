@@ -18,7 +18,13 @@ struct Report {
 }
 
 pub(super) fn run(context: &Context, asked: &Man) -> Result<Exit, Explanation> {
-    let mut tree = commands().disable_help_subcommand(true);
+    let tree = commands().disable_help_subcommand(true);
+    // The name of a page is one line; what else the first help says stands with its notes.
+    let about = tree.get_about().map(ToString::to_string).unwrap_or_default();
+    let (name, question) = about.split_once("\n\n").unwrap_or((&about, ""));
+    let notes = tree.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let notes = format!("{question}\n\n{notes}");
+    let mut tree = tree.about(name.trim_end_matches('.').to_owned()).after_help(notes.trim().to_owned());
     tree.build();
     let Some(dir) = &asked.output_dir else {
         context.terminal.bytes(&page(&tree)?)?;
