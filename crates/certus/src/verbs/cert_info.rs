@@ -61,7 +61,8 @@ fn is_file(object: &str) -> bool {
     object == "-"
         || object.contains('/')
         || ends.iter().any(|end| object.ends_with(end))
-        || Path::new(object).exists()
+        // A node may be called as a directory here is.
+        || Path::new(object).metadata().is_ok_and(|what| !what.is_dir())
 }
 
 /// What a node of this machine has, read from its directory: it need not run.

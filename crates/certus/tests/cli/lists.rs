@@ -62,8 +62,22 @@ fn certificates_and_nodes_are_filtered_sorted_and_paged() {
     assert_eq!(certs(&world, &["--prefix", "web-1"]), ["web-1", "web-10"]);
     assert_eq!(certs(&world, &["--prefix", "web-1", "--role", "client"]), [""; 0]);
     assert_eq!(certs(&world, &["--node", "web-1"]), ["web-1"]);
-    assert_eq!(certs(&world, &["--role", "worker", "--sort", "expires"])[0], "web-1");
-    assert_eq!(certs(&world, &["--sort", "issued", "--limit", "1"]), ["gone"]);
+    let expires = json(&world, &["cert", "list", "--role", "worker", "--sort", "expires"]);
+    let expires: Vec<&str> = expires["certificates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["expires_at"].as_str().unwrap())
+        .collect();
+    assert!(expires.len() == 4 && expires.is_sorted(), "{expires:?}");
+    let issued = json(&world, &["cert", "list", "--sort", "issued"]);
+    let issued: Vec<&str> = issued["certificates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["issued_at"].as_str().unwrap())
+        .collect();
+    assert!(issued.is_sorted_by(|one, next| one >= next), "{issued:?}");
     assert!(certs(&world, &["--expiring", "30d"]).is_empty());
     assert_eq!(certs(&world, &["--expiring", "100d"]).len(), 6);
     let roots = json(&world, &["cluster", "status"]);
@@ -127,7 +141,7 @@ fn a_node_is_removed_with_all_it_has_and_one_of_the_managers_is_not() {
     let info = json(&world, &["node", "info", "web-2"]);
     assert_eq!((&info["revoked"], &info["reason"]), (&true.into(), &"cessation-of-operation".into()));
     assert!(info["live"].as_array().unwrap().is_empty());
-    world.run(&["node", "remove", "web-2", "--yes"]).failed(1, "CT-2207");
+    world.run(&["node", "remove", "web-2", "--yes"]).failed(1, "CT-2214");
 
     let managers = json(&world, &["manager", "list"]);
     let identity = managers["managers"][0]["identity"].as_str().unwrap().to_owned();

@@ -28,7 +28,7 @@ fn shells_take_the_completions() {
     for (shell, program, words) in checks {
         let script = world.run(&["completions", shell]).ok().stdout;
         world.write(&format!("{shell}.out"), &script);
-        for word in ["--expiring", "rotate", "worker", "tls", "create-server-cert"] {
+        for word in ["expiring", "rotate", "worker", "tls", "create-server-cert"] {
             assert!(script.contains(word), "{shell}: no {word}");
         }
         if let Some(output) = other(&world, program, words) {

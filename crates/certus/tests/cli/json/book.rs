@@ -52,11 +52,12 @@ impl Book {
             return true;
         }
         // Those that share a shape stand in the words above it: the same for `off`.
-        let (parent, verb) = stem.rsplit_once('-').unwrap();
-        let sibling = self.text.split("\n### ").any(|section| {
-            let heading = section.lines().next().unwrap_or_default().replace(' ', "-");
-            let same = section.contains("The same for ") && section.contains(&format!("`{verb}`"));
-            heading.starts_with(parent) && same
+        let sibling = self.text.split("\n### ").skip(1).any(|section| {
+            let heading = section.lines().next().unwrap_or_default();
+            let (noun, _) = heading.rsplit_once(' ').unwrap_or_default();
+            let same = section.lines().find_map(|line| line.strip_prefix("The same for "));
+            let verbs = same.into_iter().flat_map(|line| line.split('`').skip(1).step_by(2));
+            verbs.map(|verb| format!("{noun} {verb}").replace(' ', "-")).any(|spelt| spelt == stem)
         });
         let without = self.text.split("## No document").nth(1).and_then(|rest| rest.split("\n## ").next());
         sibling

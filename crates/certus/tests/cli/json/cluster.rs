@@ -172,7 +172,7 @@ pub(super) fn managers(book: &Book) {
         let made = world.run(&["token", "create", "--role", "manager", "--id", id]).ok();
         world.write(&token, &made.stdout);
         let words = ["manager", "join", "--manager", &address, "--token-file", &token, "--data-dir", id];
-        let words = [&words[..], &["--listen", &listen, "--no-start"], options].concat();
+        let words = [&words[..], &["--id", id, "--listen", &listen, "--no-start"], options].concat();
         book.holds("certus manager join", &json(&world, &words));
         let manager = world.daemon(&["manager", "start", "--data-dir", id]);
         manager.ready(&world.path(id));
