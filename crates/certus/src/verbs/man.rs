@@ -58,12 +58,13 @@ fn write(
 
 /// The page of one command. What stands behind its help is laid out by hand there, and stays as it is.
 fn page(command: &Command) -> Result<Vec<u8>, Explanation> {
-    let notes = command.get_after_help().map(ToString::to_string);
-    let page = Page::new(command.clone()).manual("Certus");
-    let mut out = Vec::new();
-    let sections = [Page::render_title, Page::render_name_section, Page::render_synopsis_section];
-    let mut made = sections.iter().try_for_each(|section| section(&page, &mut out));
-    made = made.and_then(|()| page.render_description_section(&mut out));
+    let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let (notes, examples) = notes.split_once("Examples:\n").unwrap_or((&notes, ""));
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+    let page = Page::new(command.clone());
+    let mut out = title(name).into_bytes();
+    let mut made = page.render_name_section(&mut out).and_then(|()| page.render_synopsis_section(&mut out));
+    out.extend_from_slice(as_it_is("DESCRIPTION", notes).as_bytes());
     if command.get_arguments().any(|argument| !argument.is_hide_set()) {
         made = made.and_then(|()| page.render_options_section(&mut out));
     }
@@ -71,16 +72,22 @@ fn page(command: &Command) -> Result<Vec<u8>, Explanation> {
         made = made.and_then(|()| page.render_subcommands_section(&mut out));
     }
     made.map_err(|error| Explanation::new(code::FILE, "a page cannot be made").fact("because", error))?;
-    if let Some(notes) = notes {
-        out.extend_from_slice(as_it_is("NOTES", &notes).as_bytes());
-    }
+    out.extend_from_slice(as_it_is("EXAMPLES", examples).as_bytes());
     Ok(out)
+}
+
+/// No date: equal sources make equal pages.
+fn title(name: &str) -> String {
+    format!(".TH {name} 1 \"\" \"certus {}\" Certus\n", env!("CARGO_PKG_VERSION"))
 }
 
 /// A section whose lines are not filled; see groff_man(7) and groff(7) for what has a meaning of its own.
 fn as_it_is(heading: &str, text: &str) -> String {
+    if text.trim().is_empty() {
+        return String::new();
+    }
     let mut section = format!(".SH {heading}\n.nf\n");
-    for line in text.lines() {
+    for line in text.trim_end().lines() {
         let line = line.replace('\\', "\\e").replace('-', "\\-");
         if line.starts_with(['.', '\'']) {
             section.push_str("\\&");

@@ -45,10 +45,8 @@ impl Collected {
     ) -> Result<(Vec<v1::Cert>, Option<Cursor>), Explanation> {
         let kind = if order == Order::Issued { Kind::Issued } else { Kind::NodeExpires };
         let after = Cursor::given(list.after.as_deref(), kind)?;
-        let after = match after.split_first_chunk::<8>() {
-            Some((time, rest)) => Some((i64::from_be_bytes(*time), rest.to_vec())),
-            None => None,
-        };
+        let after =
+            after.split_first_chunk::<8>().map(|(time, rest)| (i64::from_be_bytes(*time), rest.to_vec()));
         let limit = list.limit.map(|limit| limit as usize);
         let mut all = Collected { order, kept: Vec::new(), limit, after, left_out: false };
         let read_by = if list.node.is_some() { Order::Node } else { Order::Expires };
