@@ -22,6 +22,9 @@ pub const ROWS_READ_MAX: usize = 5_000;
 /// The largest sealed root key: an RSA-4096 key has some 2.4 KiB.
 pub const ROOT_KEY_SEALED_MAX: usize = 16 << 10;
 
+/// How many rows a page reads at once at least: a filter that takes few of them does not ask for each.
+pub(crate) const ROWS_AT_ONCE: usize = 64;
+
 /// How many rows a walk over a whole table reads at once.
 pub(crate) const CHUNK: usize = 1_000;
 

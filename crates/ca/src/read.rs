@@ -5,8 +5,8 @@
 mod list;
 
 pub use list::{
-    CertFilter, Cursor, NodeFilter, Page, audit, certs, certs_by_serial, due, find_node, newest_of_issuer,
-    nodes, tokens,
+    CertFilter, CertOrder, Cursor, NodeFilter, Page, audit, certs, certs_by_serial, due, find_node,
+    newest_of_issuer, nodes, tokens,
 };
 
 use std::ops::Bound;
@@ -179,7 +179,7 @@ pub fn state_hash(view: &dyn View) -> Result<Sha256, Fault> {
 
 /// The node's certificates that are neither revoked nor ended at `at`, oldest first. `lifetime` is the
 /// longest that any of them was given.
-pub(crate) fn live_certs(
+pub fn live_certs(
     view: &dyn View,
     identity: &SpiffeId,
     lifetime: certus_pki::Lifetime,

@@ -8,6 +8,7 @@ mod ca;
 mod cert;
 mod cert_files;
 mod cluster;
+mod completions;
 mod config;
 mod csr;
 mod dev;
@@ -28,9 +29,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub(crate) use backup::{Backup, Recover, Restore};
 pub(crate) use ca::{AddIssuer, CaCrl, CaInit, CaRotate, CaVerb};
-pub(crate) use cert::{CertVerb, Info, List, Revoke, Rotate};
+pub(crate) use cert::{CertVerb, Info, List, Order, Revoke, Rotate};
 pub(crate) use cert_files::{CertCheck, Export, For, Issue, Side, Sign, Verify};
-pub(crate) use cluster::{ClusterVerb, Init, Operator};
+pub(crate) use cluster::{Bundle, BundleForm, ClusterVerb, Init, Operator};
+pub(crate) use completions::{Completions, Man, Shell, commands, commands_and_aliases};
 pub(crate) use config::{ConfigVerb, Document};
 pub(crate) use csr::{CsrInfo, CsrNew, CsrVerb};
 pub(crate) use dev::Dev;
@@ -39,7 +41,7 @@ pub(crate) use init::Configure;
 pub(crate) use key::{ChangePassphrase, KeyInspect, KeyNew, KeyVerb};
 pub(crate) use keys::{AutolockVerb, BringOnline, Lock, RootVerb, TakeOffline, Unlock, Which};
 pub(crate) use manager::{Join, ManagerVerb, Remove};
-pub(crate) use node::{NodeRole, NodeVerb, Seen, Shadow, Start};
+pub(crate) use node::{ListNodes, NodeRole, NodeVerb, RemoveNode, Seen, Shadow, Start};
 pub(crate) use token::{Create, TokenRole, TokenVerb};
 
 /// The whole command line.
@@ -154,6 +156,10 @@ pub(crate) enum Noun {
     Init(Box<Configure>),
     /// A live cluster on this machine, until ctrl-c
     Dev(Dev),
+    /// What a shell needs to complete these commands
+    Completions(Completions),
+    /// The manual pages
+    Man(Man),
 }
 
 /// Why parsing ended without a command.

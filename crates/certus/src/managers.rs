@@ -107,7 +107,7 @@ impl Managers {
     }
 
     /// A new certificate over a fresh key, and what is trusted by now.
-    async fn renew(&self, home: &Home) -> Answer<Stored> {
+    pub(crate) async fn renew(&self, home: &Home) -> Answer<Stored> {
         let dir = home.identity_dir();
         let old = home.require_identity()?;
         let key = dir.pending_key(Some(&old.leaf.public_key)).map_err(|error| error.explain())?;
@@ -156,19 +156,15 @@ impl Managers {
         }
     }
 
-    /// Every node, page by page.
-    pub(crate) async fn nodes(&self) -> Answer<Vec<v1::NodeRecord>> {
-        let mut nodes = Vec::new();
-        let mut after = Vec::new();
-        loop {
-            let ask = v1::ListRequest { after, limit: PAGE };
-            let page = told(self.api.cluster(async |mut c| c.list_nodes(ask).await).await)?;
-            nodes.extend(page.nodes);
-            if page.next.is_empty() {
-                return Ok(nodes);
-            }
-            after = page.next;
-        }
+    /// One page of nodes.
+    pub(crate) async fn nodes(&self, ask: v1::ListNodesRequest) -> Answer<v1::NodeList> {
+        told(self.api.cluster(async |mut c| c.list_nodes(ask).await).await)
+    }
+
+    /// One node, with all that is on record about it.
+    pub(crate) async fn node(&self, name: &str) -> Answer<v1::NodeDetail> {
+        let ask = v1::GetNodeRequest { name: name.to_owned() };
+        told(self.api.cluster(async |mut c| c.get_node(ask).await).await)
     }
 
     /// One page of certificates.
@@ -213,7 +209,7 @@ impl Managers {
                     .parse::<SpiffeId>()
                     .map_or(cert.node.clone(), |node| format!("{}/{}", node.role, node.id)),
             );
-            let ask = v1::ListCertsRequest { after, limit: PAGE, node, expiring_before: None, all: true };
+            let ask = v1::ListCertsRequest { after, limit: PAGE, node, all: true, ..Default::default() };
             let page = self.certs(ask).await?;
             let revoked = page.certs.into_iter().filter(|cert| cert.revoked_at.is_some());
             certs.extend(revoked.filter_map(|cert| cert.id));

@@ -2,11 +2,15 @@
 //!
 //! Nothing else in this program writes to either. Colour never carries meaning alone.
 
+mod list;
+
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 
 use certus_pki::{Code, Explanation, code};
 use serde::Serialize;
+
+pub(crate) use list::Listing;
 
 /// How this run talks.
 #[derive(Clone, Copy)]

@@ -13,6 +13,7 @@ mod cert_issue;
 mod cert_list;
 mod cert_revoke;
 mod cert_rotate;
+mod cert_rotate_all;
 mod cert_sign;
 mod cert_verify;
 mod cluster_autolock;
@@ -24,12 +25,14 @@ mod cluster_recover;
 mod cluster_restore;
 mod cluster_root;
 mod cluster_status;
+mod completions;
 mod config_check;
 mod config_schema;
 mod config_show;
 mod context;
 mod csr_info;
 mod csr_new;
+mod cursor;
 mod file_info;
 mod init;
 mod joining_token;
@@ -38,12 +41,15 @@ mod key_inspect;
 mod key_new;
 mod ledger_list;
 mod ledger_revoke;
+mod man;
 mod manager_join;
 mod manager_leave;
 mod manager_list;
 mod manager_promote;
 mod manager_remove;
+mod node_info;
 mod node_list;
+mod node_remove;
 mod node_seen;
 mod node_start;
 mod node_unlock;
@@ -85,10 +91,12 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Cluster(ClusterVerb::Backup(backup)) => cluster_backup::run(&context, backup).await,
         Noun::Cluster(ClusterVerb::Restore(restore)) => cluster_restore::run(&context, restore).await,
         Noun::Cluster(ClusterVerb::Recover(recover)) => cluster_recover::run(&context, recover).await,
-        Noun::Cluster(ClusterVerb::Bundle) => cluster_bundle::run(&context).await,
+        Noun::Cluster(ClusterVerb::Bundle(bundle)) => cluster_bundle::run(&context, &bundle).await,
         Noun::Node(NodeVerb::Start(start)) => node_start::run(&context, start).await,
         Noun::Node(NodeVerb::Unlock(unlock)) => node_unlock::run(&context, unlock).await,
-        Noun::Node(NodeVerb::List) => node_list::run(&context).await,
+        Noun::Node(NodeVerb::List(list)) => node_list::run(&context, list).await,
+        Noun::Node(NodeVerb::Info { id }) => node_info::run(&context, &id).await,
+        Noun::Node(NodeVerb::Remove(remove)) => node_remove::run(&context, remove).await,
         Noun::Node(NodeVerb::Failures(seen)) => node_seen::failures(&context, seen).await,
         Noun::Node(NodeVerb::Connections(seen)) => node_seen::connections(&context, seen).await,
         Noun::Node(NodeVerb::Strict(seen)) => node_seen::strict(&context, seen).await,
@@ -126,6 +134,8 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Config(ConfigVerb::Schema) => Ok(config_schema::run(&context)),
         Noun::Init(configure) => init::run(&context, &configure),
         Noun::Dev(dev) => crate::dev::run(&context, dev).await,
+        Noun::Completions(completions) => completions::run(&context, &completions),
+        Noun::Man(man) => man::run(&context, &man),
     };
     let exit = exit?;
     context.remember_managers().await;

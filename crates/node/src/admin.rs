@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod renew;
 mod seen;
 
 use axum::Router;
@@ -24,6 +25,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use renew::renewal_answer;
+pub(crate) use renew::{asked, renew};
 pub use seen::{Seen, seen};
 
 /// What the interface shows.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{AgentId, SpiffeId, code, defaults};
 use certus_tls::{BadIdentity, Credentials, Publisher, Registry, sweep_each_second};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -199,9 +199,7 @@ impl Node {
     /// Why it is not; then the old one still is.
     pub async fn renew_now(&self) -> Result<(), RenewError> {
         let member = self.member.as_ref().ok_or(RenewError::Ended)?;
-        let (waiter, told) = oneshot::channel();
-        member.letters.send(Wake::RenewNow(waiter)).await.map_err(|_| RenewError::Ended)?;
-        told.await.unwrap_or(Err(RenewError::Ended))
+        admin::asked(&member.letters).await
     }
 
     /// Waits until the node cannot go on: it was removed from the cluster, or its keeper is gone. An agent
@@ -298,7 +296,10 @@ impl Starting {
         };
         let (credentials, failures) = (node.credentials.clone(), node.failures.clone());
         let seen = admin::Seen { credentials, failures, clear };
-        let router = admin::router(node.admin()).merge(admin::seen(seen));
+        let mut router = admin::router(node.admin()).merge(admin::seen(seen));
+        if let Some(member) = &node.member {
+            router = router.merge(admin::renew(member.letters.clone(), node.credentials.clone()));
+        }
         let socket = node._dir.admin_socket();
         let served =
             admin::serve_unix(&socket, router, node.stop.clone()).await.map_err(StartError::Admin)?;

@@ -5,6 +5,7 @@ mod bootstrap;
 mod cluster;
 mod gate;
 mod listen;
+mod lists;
 mod name;
 mod node;
 mod quorum;

@@ -11,7 +11,7 @@ use certus_node::files::{FileError, Fresh, IdentityDir};
 use certus_node::metrics::Metrics;
 use certus_pki::cert::Certificate;
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{CertId, PrivateKey, Root, Signer, SpiffeId, UnixTime, code, renewal};
+use certus_pki::{CertId, Change, Directive, PrivateKey, Root, Signer, SpiffeId, UnixTime, code, renewal};
 use certus_tls::{BadIdentity, Identity, NotPublished, Snapshot, sweep_each_second};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -45,6 +45,10 @@ pub(crate) struct House {
     pub(crate) issuers: Arc<tokio::sync::Mutex<()>>,
     /// Held while the root's key leaves the cluster or comes back.
     pub(crate) root: Arc<RootGate>,
+    /// Held while this manager renews its own certificate.
+    pub(crate) renewing: Arc<tokio::sync::Mutex<()>>,
+    /// Told when somebody wants a new certificate for this manager now.
+    pub(crate) asked: Arc<tokio::sync::Notify>,
 }
 
 impl House {
@@ -172,6 +176,9 @@ impl House {
             };
             for delta in changed {
                 self.shared.presence.committed(delta.epoch);
+                if delta.changes.iter().any(|change| self.is_asked(change)) {
+                    self.asked.notify_one();
+                }
                 let cuts = publisher.apply(&delta).map_err(HouseError::NotPublished)?;
                 self.metrics.cut(cuts.len());
                 self.shared.presence.cut_here(delta.epoch, u32::try_from(cuts.len()).unwrap_or(u32::MAX));
@@ -203,6 +210,20 @@ impl House {
         self.renew(snapshot.identity().ok_or(HouseError::NoIdentity)?).await.map(drop)
     }
 
+    /// Whether `change` is the order that this manager takes a new certificate now.
+    fn is_asked(&self, change: &Change) -> bool {
+        matches!(change, Change::Direct { node, directive: Directive::RenewNow } if *node == self.shared.identity)
+    }
+
+    /// Renews this manager's own certificate at once; returns the new one.
+    pub(crate) async fn renew_now(&self) -> Result<Certificate, HouseError> {
+        let _one_at_a_time = self.renewing.lock().await;
+        let snapshot = self.shared.publisher.current();
+        self.renew(snapshot.identity().ok_or(HouseError::NoIdentity)?).await?;
+        let renewed = self.shared.publisher.current();
+        renewed.identity().map(|own| own.leaf().clone()).ok_or(HouseError::NoIdentity)
+    }
+
     /// Renews this manager's certificate.
     async fn keep_certificate(&self) {
         let mut jitter = [0];
@@ -222,12 +243,20 @@ impl House {
                     again(failures, end, now, jitter[0])
                 }
             };
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.asked.notified() => {
+                    if let Err(failed) = self.renew_now().await {
+                        warn!(explanation = %failed.explain(), "the renewal that was asked for failed");
+                    }
+                }
+            }
         }
     }
 
     /// Renews at `now` what is due; returns when the next renewal is.
     async fn renew_if_due(&self, now: UnixTime, jitter: u8) -> Result<UnixTime, HouseError> {
+        let _one_at_a_time = self.renewing.lock().await;
         let snapshot = self.shared.publisher.current();
         let own = snapshot.identity().ok_or(HouseError::NoIdentity)?;
         let due = due(own.leaf(), jitter);

@@ -121,6 +121,8 @@ impl Manager {
             taking_over: Arc::default(),
             issuers: Arc::default(),
             root: Arc::default(),
+            renewing: Arc::default(),
+            asked: Arc::default(),
         };
         let tasks = TaskTracker::new();
         let (leaving, left) = watch::channel(false);
@@ -367,13 +369,25 @@ async fn serve_admin(
         .merge(crate::leave::router(house.shared.clone(), leaving))
         .merge(crate::locked::router(house.clone()))
         .merge(crate::offline::router(house.clone()))
-        .merge(crate::backup::router(house.clone()));
+        .merge(crate::backup::router(house.clone()))
+        .merge(own_renewal(house.clone()));
     let serving = admin::serve_unix(&dir.admin_socket(), router, stop).await;
     let serving = serving.map_err(StartError::Admin)?;
     tasks.spawn(async move {
         let _ = serving.await;
     });
     Ok(())
+}
+
+/// `POST /renew`: this manager takes a new certificate over a fresh key, and answers when it is in force.
+fn own_renewal(house: House) -> axum::Router {
+    axum::Router::new().route(
+        "/renew",
+        axum::routing::post(move || {
+            let house = house.clone();
+            async move { admin::renewal_answer(house.renew_now().await.map_err(|failed| failed.explain())) }
+        }),
+    )
 }
 
 async fn serve_api(listener: TcpListener, shared: Arc<Shared>, metrics: Metrics) {

@@ -117,7 +117,7 @@ fn ends_of_managers(
             Some((certificate.common_name().to_owned(), issuer.not_after))
         })
         .collect();
-    let filter = NodeFilter { role: Some(Role::Manager), active: true };
+    let filter = NodeFilter { role: Some(Role::Manager), active: true, ..Default::default() };
     let managers = certus_ca::nodes(view, &filter, None, MANAGERS_MAX)?;
     let ends = managers.items.into_iter().map(|manager| {
         // Only its name matters; it is cut as the issuer's was.

@@ -50,6 +50,7 @@ pub const CALLS: &[&str] = &[
     "/certus.v1.Cluster/ListTokens",
     "/certus.v1.Cluster/RevokeToken",
     "/certus.v1.Cluster/ListNodes",
+    "/certus.v1.Cluster/GetNode",
     "/certus.v1.Cluster/ListCerts",
     "/certus.v1.Cluster/GetCert",
     "/certus.v1.Cluster/Revoke",

@@ -7,7 +7,7 @@ use certus_pki::{NodeId, Role, Serial, Sha256, SpiffeId, UnixTime};
 
 use super::{cert, cluster, issuers, node};
 use crate::format::Document;
-use crate::limits::{PAGE_MAX, ROWS_READ_MAX};
+use crate::limits::{PAGE_MAX, ROWS_AT_ONCE, ROWS_READ_MAX};
 use crate::record::{AuditRecord, CertRecord, DueNode, NodeRecord, NodeState, TokenRecord};
 use crate::store::{Fault, Row, Table, View};
 use crate::tables::{decode, key, must};
@@ -42,21 +42,72 @@ pub struct Page<T> {
 pub struct NodeFilter {
     /// Only of this role.
     pub role: Option<Role>,
+    /// Only those whose id begins so.
+    pub id_prefix: Option<String>,
     /// Only those that are of the cluster, not those that were revoked.
     pub active: bool,
+    /// Only those that were revoked.
+    pub revoked: bool,
 }
 
 /// Which certificates are listed. The default is all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertFilter {
-    /// Only this node's, oldest first; otherwise the list goes by expiry.
+    /// Only this node's.
     pub node: Option<SpiffeId>,
+    /// Only those of nodes of this role.
+    pub role: Option<Role>,
+    /// Only those of nodes whose id begins so.
+    pub id_prefix: Option<String>,
+    /// Only those that one of these issuers signed.
+    pub issuers: Option<Vec<Sha256>>,
     /// Only those that end before this moment.
     pub expiring_before: Option<UnixTime>,
     /// Only those neither revoked nor ended at this moment.
     pub live_at: Option<UnixTime>,
     /// Only the newest of each node.
     pub newest: bool,
+    /// Only those that were revoked.
+    pub revoked: bool,
+    /// In which order.
+    pub order: CertOrder,
+}
+
+/// The order of a list of certificates: there is an index for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CertOrder {
+    /// Those of one node as they were issued, otherwise those that end first.
+    #[default]
+    Usual,
+    /// Those that end first.
+    Expiry,
+    /// By node, each node's as they were issued.
+    Node,
+}
+
+impl CertFilter {
+    fn goes_by_node(&self) -> bool {
+        match self.order {
+            CertOrder::Usual => self.node.is_some(),
+            CertOrder::Expiry => false,
+            CertOrder::Node => true,
+        }
+    }
+
+    /// Whether `record` is one of them. The newest of a node is known by its row.
+    fn takes(&self, record: &CertRecord) -> bool {
+        self.node.as_ref().is_none_or(|node| record.node == *node)
+            && takes_name(self.role, self.id_prefix.as_deref(), &record.node)
+            && self.issuers.as_ref().is_none_or(|issuers| issuers.contains(&record.cert.issuer))
+            && self.live_at.is_none_or(|at| record.is_live(at))
+            && self.expiring_before.is_none_or(|before| record.not_after < before)
+            && (!self.revoked || record.revoked.is_some())
+    }
+}
+
+fn takes_name(role: Option<Role>, prefix: Option<&str>, node: &SpiffeId) -> bool {
+    role.is_none_or(|role| node.role == role)
+        && prefix.is_none_or(|prefix| node.id.as_str().starts_with(prefix))
 }
 
 /// Nodes by role and id.
@@ -66,10 +117,13 @@ pub fn nodes(
     after: Option<&Cursor>,
     limit: usize,
 ) -> Result<Page<NodeRecord>, Fault> {
-    page(view, Range::all(Table::Nodes), after, limit, |(_, value)| {
+    let ranges = Range::of_nodes(Table::Nodes, None, filter.role, filter.id_prefix.as_deref());
+    page(view, &ranges, after, limit, |(_, value)| {
         let record: NodeRecord = decode(Table::Nodes, value)?;
-        let wanted = filter.role.is_none_or(|role| record.identity.role == role)
-            && (!filter.active || record.state == NodeState::Active);
+        let is_active = record.state == NodeState::Active;
+        let wanted = takes_name(filter.role, filter.id_prefix.as_deref(), &record.identity)
+            && (!filter.active || is_active)
+            && (!filter.revoked || !is_active);
         Ok(wanted.then_some(record))
     })
 }
@@ -98,7 +152,7 @@ pub fn newest_of_issuer(
     // Behind the last serial there can be.
     let to = [&from[..], &[0xff; Serial::BYTES_MAX + 1]].concat();
     let range = Range { table: Table::Certs, from, to: Some(to) };
-    page(view, range, after, limit, |(_, row)| {
+    page(view, &[range], after, limit, |(_, row)| {
         let record: CertRecord = decode(Table::Certs, row)?;
         let newest = record.is_live(at)
             && node(view, &record.node)?
@@ -107,30 +161,34 @@ pub fn newest_of_issuer(
     })
 }
 
-/// Certificates, by expiry or of one node.
+/// Certificates, in one of the orders that have an index.
 pub fn certs(
     view: &dyn View,
     filter: &CertFilter,
     after: Option<&Cursor>,
     limit: usize,
 ) -> Result<Page<CertRecord>, Fault> {
-    let range = match &filter.node {
-        Some(identity) => {
-            let prefix = key::by_node_prefix(identity);
-            Range { table: Table::ByNode, to: Some(key::after_prefix(&prefix)), from: prefix }
-        }
-        None => Range {
-            table: Table::ByExpiry,
-            from: filter.live_at.map(|at| key::time(at).to_vec()).unwrap_or_default(),
-            to: filter.expiring_before.map(|before| key::time(before).to_vec()),
-        },
+    let by_node =
+        |table| Range::of_nodes(table, filter.node.as_ref(), filter.role, filter.id_prefix.as_deref());
+    if filter.goes_by_node() && filter.newest {
+        // One row a node, however many certificates it has had.
+        return page(view, &by_node(Table::Nodes), after, limit, |(_, value)| {
+            let node: NodeRecord = decode(Table::Nodes, value)?;
+            let record: CertRecord = must(view, Table::Certs, &key::cert(&node.newest))?;
+            Ok(filter.takes(&record).then_some(record))
+        });
+    }
+    let (table, ranges) = if filter.goes_by_node() {
+        (Table::ByNode, by_node(Table::ByNode))
+    } else {
+        let from = filter.live_at.map(|at| key::time(at).to_vec()).unwrap_or_default();
+        let to = filter.expiring_before.map(|before| key::time(before).to_vec());
+        (Table::ByExpiry, vec![Range { table: Table::ByExpiry, from, to }])
     };
-    let table = range.table;
-    page(view, range, after, limit, |(row, _)| {
+    page(view, &ranges, after, limit, |(row, _)| {
         let id = key::cert_at_end(table, row)?;
         let record: CertRecord = must(view, Table::Certs, &key::cert(&id))?;
-        let wanted = filter.live_at.is_none_or(|at| record.is_live(at))
-            && filter.expiring_before.is_none_or(|before| record.not_after < before)
+        let wanted = filter.takes(&record)
             && (!filter.newest || node(view, &record.node)?.is_some_and(|node| node.newest == record.cert));
         Ok(wanted.then_some(record))
     })
@@ -174,7 +232,7 @@ fn every<T: Document>(
     after: Option<&Cursor>,
     limit: usize,
 ) -> Result<Page<T>, Fault> {
-    page(view, Range::all(table), after, limit, |(_, value)| decode(table, value).map(Some))
+    page(view, &[Range::all(table)], after, limit, |(_, value)| decode(table, value).map(Some))
 }
 
 /// Which keys a list walks.
@@ -188,41 +246,80 @@ impl Range {
     fn all(table: Table) -> Range {
         Range { table, from: Vec::new(), to: None }
     }
+
+    /// The rows of one node, or of those with this role and this beginning of an id, in a table whose keys
+    /// begin with `ROLE/ID`.
+    fn of_nodes(
+        table: Table,
+        node: Option<&SpiffeId>,
+        role: Option<Role>,
+        prefix: Option<&str>,
+    ) -> Vec<Range> {
+        let within = |from: Vec<u8>| Range { table, to: Some(key::after_prefix(&from)), from };
+        if let Some(node) = node {
+            return match table {
+                // The whole key is the node's name here, and might be the beginning of another's.
+                Table::Nodes => {
+                    let from = key::node(node);
+                    let to = [&from[..], &[0]].concat();
+                    vec![Range { table, from, to: Some(to) }]
+                }
+                _ => vec![within(key::by_node_prefix(node))],
+            };
+        }
+        let of_role = |role: Role| within(format!("{role}/{}", prefix.unwrap_or_default()).into_bytes());
+        match (role, prefix) {
+            (Some(role), _) => vec![of_role(role)],
+            (None, None | Some("")) => vec![Range::all(table)],
+            (None, Some(_)) => {
+                let mut ranges: Vec<Range> = Role::ALL.into_iter().map(of_role).collect();
+                ranges.sort_by(|one, other| one.from.cmp(&other.from));
+                ranges
+            }
+        }
+    }
 }
 
-/// One page: the rows of `range` after `after` that `pick` takes, at most `limit` of them, from at
-/// most [`ROWS_READ_MAX`] rows.
+/// One page: the rows of `ranges`, which are of one table and in its order, after `after` that `pick`
+/// takes, at most `limit` of them, from at most [`ROWS_READ_MAX`] rows.
 fn page<T>(
     view: &dyn View,
-    range: Range,
+    ranges: &[Range],
     after: Option<&Cursor>,
     limit: usize,
     mut pick: impl FnMut(&Row) -> Result<Option<T>, Fault>,
 ) -> Result<Page<T>, Fault> {
     let limit = limit.clamp(1, PAGE_MAX);
-    let to = range.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-    let mut last = after.map(|cursor| cursor.0.clone()).filter(|last| *last >= range.from);
+    let mut last = after.map(|cursor| cursor.0.clone());
     let mut items = Vec::new();
     let mut read = 0;
-    while read < ROWS_READ_MAX {
-        // A cursor beyond the end is a caller's own invention, and finds nothing.
+    for range in ranges {
+        // The cursor is of a later range; or beyond all, a caller's own invention, and finds nothing.
         if last.as_ref().zip(range.to.as_ref()).is_some_and(|(last, to)| last >= to) {
-            return Ok(Page { items, next: None });
+            continue;
         }
-        let from = last.as_deref().map_or(Bound::Included(&range.from[..]), Bound::Excluded);
-        let chunk = (limit - items.len()).min(ROWS_READ_MAX - read);
-        let rows = view.scan(range.table, from, to, chunk)?;
-        read += rows.len();
-        for row in &rows {
-            items.extend(pick(row)?);
-        }
-        if rows.len() < chunk {
-            return Ok(Page { items, next: None });
-        }
-        last = rows.into_iter().last().map(|(key, _)| key);
-        if items.len() == limit {
-            break;
+        let to = range.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        loop {
+            if items.len() == limit || read >= ROWS_READ_MAX {
+                return Ok(Page { items, next: last.map(Cursor) });
+            }
+            let within = last.as_deref().filter(|last| *last >= &range.from[..]);
+            let from = within.map_or(Bound::Included(&range.from[..]), Bound::Excluded);
+            let chunk = (limit - items.len()).max(ROWS_AT_ONCE).min(ROWS_READ_MAX - read);
+            let rows = view.scan(range.table, from, to, chunk)?;
+            let ends = rows.len() < chunk;
+            for row in rows {
+                if items.len() == limit {
+                    return Ok(Page { items, next: last.map(Cursor) });
+                }
+                read += 1;
+                items.extend(pick(&row)?);
+                last = Some(row.0);
+            }
+            if ends {
+                break;
+            }
         }
     }
-    Ok(Page { items, next: last.map(Cursor) })
+    Ok(Page { items, next: None })
 }

@@ -30,7 +30,8 @@ fn pages_join_up() {
     for limit in [1, 2, 3, 7, 100] {
         let every = collect(|after| nodes(&world.store, &NodeFilter::default(), after, limit).unwrap());
         assert_eq!(every.len(), 9, "a manager, an operator, seven workers");
-        let workers = NodeFilter { role: Some(certus_pki::Role::Worker), active: true };
+        let workers =
+            NodeFilter { role: Some(certus_pki::Role::Worker), active: true, ..NodeFilter::default() };
         let workers = collect(|after| nodes(&world.store, &workers, after, limit).unwrap());
         let names: Vec<_> = workers.iter().map(|node| node.identity.id.to_string()).collect();
         assert_eq!(names, ["web-0", "web-1", "web-2", "web-3", "web-4", "web-5", "web-6"]);
@@ -73,6 +74,48 @@ fn certificates_are_found_by_node_by_end_and_by_state() {
 }
 
 #[test]
+fn lists_go_by_role_beginning_issuer_and_revocation_in_either_order() {
+    let mut world = World::founded();
+    let held: Vec<_> =
+        (0..5).map(|n| world.worker(n, ["web-1", "web-10", "db-1", "web-2", "x"][usize::from(n)])).collect();
+    world.wait(Lifetime::from_days(60));
+    let renewed = world.renew(&held[0].identity, held[0].cert, &key()).unwrap();
+    world.revoke(Target::Node(held[2].identity.clone())).unwrap();
+    let find = |filter: CertFilter, limit| {
+        let found = collect(|after| certs(&world.store, &filter, after, limit).unwrap());
+        found.into_iter().map(|record| record.cert).collect::<Vec<_>>()
+    };
+    let web = CertFilter { id_prefix: Some("web-".into()), ..CertFilter::default() };
+    for limit in [1, 2, 100] {
+        let by_node = CertFilter { order: CertOrder::Node, ..web.clone() };
+        assert_eq!(find(by_node.clone(), limit), [held[0].cert, renewed.cert, held[1].cert, held[3].cert]);
+        let newest = CertFilter { newest: true, ..by_node.clone() };
+        assert_eq!(find(newest.clone(), limit), [renewed.cert, held[1].cert, held[3].cert]);
+        let of_role = CertFilter { role: Some(certus_pki::Role::Worker), ..newest };
+        assert_eq!(find(of_role, limit).len(), 3);
+        let clients = CertFilter { role: Some(certus_pki::Role::Client), ..by_node };
+        assert!(find(clients, limit).is_empty());
+        let mut by_expiry = find(web.clone(), limit);
+        assert_eq!(by_expiry.pop(), Some(renewed.cert), "it ends last");
+        assert_eq!(by_expiry.len(), 3);
+        let revoked = CertFilter { revoked: true, ..CertFilter::default() };
+        assert_eq!(find(revoked, limit), [held[2].cert]);
+        let one = CertFilter { node: Some(worker("web-1")), newest: true, ..CertFilter::default() };
+        assert_eq!(find(one.clone(), limit), [renewed.cert]);
+        assert_eq!(find(CertFilter { order: CertOrder::Expiry, ..one }, limit), [renewed.cert]);
+        let of = |issuer| CertFilter { issuers: Some(vec![issuer]), ..CertFilter::default() };
+        assert_eq!(find(of(held[0].cert.issuer), limit).len(), 8);
+        assert!(find(of(certus_pki::Sha256::from_bytes([7; 32])), limit).is_empty());
+        let nodes_of =
+            |filter: NodeFilter| collect(|after| nodes(&world.store, &filter, after, limit).unwrap());
+        let web = NodeFilter { id_prefix: Some("web-1".into()), ..NodeFilter::default() };
+        assert_eq!(nodes_of(web).len(), 2);
+        let revoked = nodes_of(NodeFilter { revoked: true, ..NodeFilter::default() });
+        assert_eq!(revoked.iter().map(|node| node.identity.clone()).collect::<Vec<_>>(), [worker("db-1")]);
+    }
+}
+
+#[test]
 fn i6_a_page_reads_a_bounded_number_of_rows() {
     let mut world = World::founded();
     world.worker(1, "web-1");
@@ -83,7 +126,7 @@ fn i6_a_page_reads_a_bounded_number_of_rows() {
         record.state = crate::NodeState::Revoked { at: world.now, reason: certus_pki::Reason::Unspecified };
         world.store.put(Table::Nodes, &key::node(&record.identity), &record.encode()).unwrap();
     }
-    let filter = NodeFilter { active: true, role: Some(certus_pki::Role::Worker) };
+    let filter = NodeFilter { active: true, role: Some(certus_pki::Role::Worker), ..NodeFilter::default() };
     let page = nodes(&world.store, &filter, None, 10).unwrap();
     assert!(page.items.is_empty() && page.next.is_some());
     let every = collect(|after| nodes(&world.store, &filter, after, 10).unwrap());

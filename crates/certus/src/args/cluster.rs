@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use certus_pki::{ClusterName, KeyType, Lifetime, NodeId, defaults};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::backup::{Backup, Recover, Restore};
 use super::keys::{AutolockVerb, RootVerb};
@@ -19,11 +19,8 @@ pub(crate) enum ClusterVerb {
   certus cluster status
   certus cluster status --json")]
     Status,
-    /// The roots as PEM, for clients that are not nodes
-    #[command(after_help = "Examples:
-  certus cluster bundle > prod-roots.pem
-  curl --cacert prod-roots.pem https://…")]
-    Bundle,
+    /// The roots, for clients that are not nodes
+    Bundle(Bundle),
     /// Make an operator's identity anew, on the manager's machine
     Operator(Operator),
     /// Whether a manager needs an unlock key after a restart
@@ -38,6 +35,33 @@ pub(crate) enum ClusterVerb {
     Restore(Restore),
     /// Bring the cluster back from one manager, when most are lost
     Recover(Recover),
+}
+
+/// `certus cluster bundle`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  certus cluster bundle > prod-roots.pem
+  certus cluster bundle --output prod-roots.pem --force
+      written whole or not at all: for a job that keeps it fresh
+  certus cluster bundle --format der --output root.der
+  curl --cacert prod-roots.pem https://…")]
+pub(crate) struct Bundle {
+    /// PEM, however many roots there are; or DER, where there is one
+    #[arg(long, value_name = "FORM", default_value = "pem")]
+    pub(crate) format: BundleForm,
+    /// Write them there instead of to standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace the file if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// How roots are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BundleForm {
+    Pem,
+    Der,
 }
 
 /// `certus cluster operator`.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use certus_pki::NodeId;
+use certus_pki::{Lifetime, NodeId, Reason, Role};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::keys::Unlock;
@@ -16,10 +16,18 @@ pub(crate) enum NodeVerb {
     /// Give a locked manager of this machine its unlock key
     Unlock(Unlock),
     /// The nodes of the cluster
+    List(ListNodes),
+    /// One node, with all that is on record about it
     #[command(after_help = "Examples:
-  certus node list
-  certus node list --json")]
-    List,
+  certus node info web-1
+  certus node info manager/m1 --json")]
+    Info {
+        /// A node's id, or ROLE/ID
+        #[arg(value_name = "NODE")]
+        id: String,
+    },
+    /// Take a node out of the cluster: all it has is revoked
+    Remove(RemoveNode),
     /// The last failures of handshakes and streams that a node of this machine has seen
     #[command(after_help = "Examples:
   certus node failures --data-dir /var/lib/certus
@@ -43,6 +51,76 @@ Examples:
   certus node shadow --bundle new.pem --data-dir w1
       is it safe to drop the old root?")]
     Shadow(Shadow),
+}
+
+/// `certus node list`.
+#[derive(Args)]
+#[command(
+    after_help = "By role and id, printed as it comes, page by page. With --limit the end names the cursor to go on with.
+
+Examples:
+  certus node list
+  certus node list --role worker --offline
+  certus node list --prefix web- --json
+  certus node list --limit 100 --json | jq -r .next
+      the cursor for --after"
+)]
+pub(crate) struct ListNodes {
+    /// Only those of this role: manager, worker, client
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<Role>,
+    /// Only those whose id begins so
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prefix: Option<String>,
+    /// Only those that were revoked
+    #[arg(long, conflicts_with = "active")]
+    pub(crate) revoked: bool,
+    /// Only those that were not
+    #[arg(long)]
+    pub(crate) active: bool,
+    /// Only those that are connected to a manager
+    #[arg(long, conflicts_with = "offline")]
+    pub(crate) connected: bool,
+    /// Only workers of the cluster that are not
+    #[arg(long, conflicts_with = "revoked")]
+    pub(crate) offline: bool,
+    /// Print no more than this many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    /// Go on behind the end of an earlier list that had the same options
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) after: Option<String>,
+}
+
+/// `certus node remove`.
+#[derive(Args)]
+#[command(
+    after_help = "All its certificates are revoked in one step: connected nodes refuse it and cut its live connections,
+it can neither renew nor come back under its id, and it ends when it hears of it. Its record stays.
+A manager is removed by certus manager remove.
+
+Examples:
+  certus node remove web-2
+      asks first; --yes does not
+  certus node remove web-2 --yes --wait
+      returns when connected nodes refuse it"
+)]
+pub(crate) struct RemoveNode {
+    /// A node's id, or ROLE/ID
+    #[arg(value_name = "NODE")]
+    pub(crate) id: String,
+    /// Why
+    #[arg(long, value_name = "REASON", default_value = "cessation-of-operation")]
+    pub(crate) reason: Reason,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Return only when every connected node reports that it refuses it
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long to wait at most
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(crate) timeout: Lifetime,
 }
 
 /// Which node of this machine.

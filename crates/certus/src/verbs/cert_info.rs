@@ -29,6 +29,9 @@ struct Entry {
 }
 
 pub(super) async fn run(context: &Context, info: Info) -> Result<Exit, Explanation> {
+    if let Some(data_dir) = &info.data_dir {
+        return of_node(context, data_dir);
+    }
     match info.object.as_deref() {
         None => own(context),
         Some(object) if is_file(object) => file_info::file(context, Path::new(object), &info),
@@ -58,7 +61,31 @@ fn is_file(object: &str) -> bool {
     object == "-"
         || object.contains('/')
         || ends.iter().any(|end| object.ends_with(end))
-        || Path::new(object).exists()
+        // A node may be called as a directory here is.
+        || Path::new(object).metadata().is_ok_and(|what| !what.is_dir())
+}
+
+/// What a node of this machine has, read from its directory: it need not run.
+fn of_node(context: &Context, data_dir: &Path) -> Result<Exit, Explanation> {
+    let entries = std::fs::read_dir(data_dir.join("certs")).map_err(|error| {
+        Explanation::new(code::FILE, "there is no node's data")
+            .halves("the data directory of a worker or a manager", data_dir.display())
+            .fact("the system says", error)
+    })?;
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path().join("node.crt")).collect();
+    files.retain(|file| file.is_file());
+    files.sort();
+    let mut leaves = Vec::new();
+    for file in &files {
+        // The leaf comes first, and its issuer follows.
+        leaves.extend(offline::certificates(file)?.into_iter().take(1));
+    }
+    if leaves.is_empty() {
+        return Err(Explanation::new(code::FILE, "this node has no certificate")
+            .halves("certs/ROLE-ID/node.crt", format!("none in {}", data_dir.display())));
+    }
+    show_all(context, &leaves);
+    Ok(Exit::Done)
 }
 
 fn own(context: &Context) -> Result<Exit, Explanation> {

@@ -1,144 +1,147 @@
 //! `certus cert list`: what has been issued, and how it is.
 
+mod order;
+mod unknown;
+
 use certus_pki::{Explanation, UnixTime};
 use certus_wire::v1;
 use serde::Serialize;
 
+use self::order::Collected;
 use super::Context;
+use super::cursor::{Cursor, Kind};
 use super::show::{self, IssuedData, State};
-use crate::args::List;
+use crate::args::{List, Order};
 use crate::managers::{Managers, PAGE};
-use crate::terminal::{Exit, count, table, thousands};
+use crate::terminal::{Exit, Listing, count, thousands};
 
+/// What stands behind the certificates.
 #[derive(Serialize)]
-struct Report {
-    certificates: Vec<IssuedData>,
+struct Rest {
     /// Whether the limit left some out.
     more: bool,
+    /// Where to go on, for `--after`.
+    next: Option<String>,
     /// Nodes of the cluster, each with one newest certificate.
     nodes: u64,
 }
+
+const HEADINGS: &[&str] = &["NODE", "ROLE", "SERIAL", "EXPIRES", "RENEWS", "STATE"];
 
 pub(super) async fn run(context: &Context, list: List) -> Result<Exit, Explanation> {
     let managers = context.managers().await?;
     let now = show::now();
     if list.unknown {
-        return unknown(context, &managers.status().await?.unrecorded, now);
+        return Ok(unknown::show(context, &managers.status().await?.unrecorded, now));
     }
-    let (mut certs, more) = fetch(&managers, &list, now).await?;
-    certs.sort_by(|one, other| (&one.node, one.issued_at).cmp(&(&other.node, other.issued_at)));
+    let order = list.sort.unwrap_or_else(|| usual(&list));
+    let mut listing = Listing::new(context.terminal, "certificates", HEADINGS);
+    let next = if order::has_index(order, &list) {
+        stream(&managers, &list, order, now, &mut listing).await?
+    } else {
+        let (certs, next) = Collected::fetch(&managers, &list, order, now).await?;
+        print(&mut listing, &certs, now);
+        next
+    };
     let nodes = managers.status().await?.nodes;
-    let certificates = certs.iter().map(|cert| IssuedData::of(cert, now)).collect();
-    context.terminal.report(&Report { certificates, more, nodes }, || words(&list, &certs, more, nodes, now));
+    let next = next.map(|next| next.to_string());
+    let rest = Rest { more: next.is_some(), next, nodes };
+    let shown = listing.shown();
+    listing.end(&rest, || footer(&list, shown, &rest));
     Ok(Exit::Done)
 }
 
-#[derive(Serialize)]
-struct Unknown {
-    certificates: Vec<UnknownData>,
+/// By what there is an index for: those of one node, a role or a beginning stand together.
+fn usual(list: &List) -> Order {
+    let named = list.node.is_some() || list.role.is_some() || list.prefix.is_some();
+    if named && list.expiring.is_none() { Order::Node } else { Order::Expires }
 }
 
-#[derive(Serialize)]
-struct UnknownData {
-    node: String,
-    serial: String,
-    fingerprint: String,
-    expires_at: String,
-    first_seen: String,
-    last_seen: String,
-    address: String,
-}
-
-/// Certificates that nobody remembers.
-fn unknown(context: &Context, seen: &[v1::UnrecordedCert], now: UnixTime) -> Result<Exit, Explanation> {
-    let serial = |cert: &v1::UnrecordedCert| {
-        let id = cert.id.as_ref()?;
-        certus_pki::Serial::from_be_bytes(&id.serial)
-    };
-    let data = |cert: &v1::UnrecordedCert| UnknownData {
-        node: cert.node.clone(),
-        serial: serial(cert).map(|serial| serial.to_string()).unwrap_or_default(),
-        fingerprint: show::full_hash(&cert.fingerprint).map(|hash| hash.to_string()).unwrap_or_default(),
-        expires_at: show::rfc3339(cert.not_after),
-        first_seen: show::rfc3339(cert.first_seen),
-        last_seen: show::rfc3339(cert.last_seen),
-        address: cert.address.clone(),
-    };
-    let report = Unknown { certificates: seen.iter().map(data).collect() };
-    let words = || {
-        // The whole serial: it is what `cert revoke` takes, and no list has it.
-        let rows = seen.iter().map(|cert| {
-            vec![
-                show::short_node(&cert.node),
-                show::role(&cert.node),
-                serial(cert).map(|serial| serial.to_string()).unwrap_or_default(),
-                show::short_hash(&cert.fingerprint),
-                show::at(cert.not_after).relative_to(now),
-                format!("{} from {}", show::at(cert.last_seen).relative_to(now), cert.address),
-            ]
-        });
-        let table = table(&["NODE", "ROLE", "SERIAL", "FINGERPRINT", "EXPIRES", "LAST SEEN"], rows);
-        format!("{table}\n{} on no record", count(seen.len() as u64, "certificate"))
-    };
-    context.terminal.report(&report, words);
-    Ok(Exit::Done)
-}
-
-/// Every page, or as many as the limit allows.
-async fn fetch(
+/// Prints page by page. Returns where the next list goes on, where there is more.
+async fn stream(
     managers: &Managers,
     list: &List,
+    order: Order,
     now: UnixTime,
-) -> Result<(Vec<v1::Cert>, bool), Explanation> {
-    let limit = list.limit.map_or(usize::MAX, |limit| limit as usize);
-    let mut certs: Vec<v1::Cert> = Vec::new();
-    let mut after = Vec::new();
+    listing: &mut Listing,
+) -> Result<Option<Cursor>, Explanation> {
+    let kind = Kind::of(order);
+    let mut after = Cursor::given(list.after.as_deref(), kind)?;
+    let limit = list.limit.map_or(u64::MAX, u64::from);
     loop {
-        let wanted = u32::try_from(limit - certs.len()).unwrap_or(PAGE).min(PAGE);
-        let request = v1::ListCertsRequest {
-            after,
-            limit: wanted,
-            node: list.node.clone(),
-            expiring_before: list.expiring.map(|within| now.plus(within).secs()),
-            all: list.all,
-        };
-        let page = managers.certs(request).await?;
-        certs.extend(page.certs);
-        if page.next.is_empty() || certs.len() >= limit {
-            let more = !page.next.is_empty() || certs.len() > limit;
-            certs.truncate(limit);
-            return Ok((certs, more));
+        let wanted = u32::try_from(limit - listing.shown()).unwrap_or(PAGE).min(PAGE);
+        let page = managers.certs(request(list, order, now, after, wanted)).await?;
+        let read = print(listing, &page.certs, now);
+        if page.next.is_empty() || !read {
+            return Ok(None);
+        }
+        if listing.shown() >= limit {
+            return Ok(Some(Cursor::new(kind, page.next)));
         }
         after = page.next;
     }
 }
 
-fn words(list: &List, certs: &[v1::Cert], more: bool, nodes: u64, now: UnixTime) -> String {
-    let rows = certs.iter().map(|cert| {
-        let state = State::of(cert, now);
-        let renews = match state {
-            State::Ok => show::at(cert.renew_by).relative_to(now),
-            State::Overdue => {
-                show::at(now.secs()).relative_to(show::at(cert.renew_by)).replace("in ", "overdue ")
-            }
-            State::Replaced | State::Revoked | State::Expired => "-".to_owned(),
-        };
-        vec![
-            show::short_node(&cert.node),
-            show::role(&cert.node),
-            show::serial(cert).map(|serial| serial.short()).unwrap_or_default(),
-            show::at(cert.not_after).relative_to(now),
-            renews,
-            state.words(cert, now),
-        ]
-    });
-    let table = table(&["NODE", "ROLE", "SERIAL", "EXPIRES", "RENEWS", "STATE"], rows);
-    let shown = certs.len() as u64;
-    let filtered = list.node.is_some() || list.expiring.is_some() || more;
-    let footer = match (list.all, filtered) {
-        (false, true) => format!("{} of {}", thousands(shown), thousands(nodes)),
-        (true, true) if more => format!("the first {}", thousands(shown)),
+fn request(list: &List, order: Order, now: UnixTime, after: Vec<u8>, limit: u32) -> v1::ListCertsRequest {
+    let order = match order {
+        Order::Node => v1::CertOrder::Node,
+        Order::Expires | Order::Issued => v1::CertOrder::Expiry,
+    };
+    v1::ListCertsRequest {
+        after,
+        limit,
+        node: list.node.clone(),
+        role: list.role.map(|role| role.to_string()),
+        id_prefix: list.prefix.clone().unwrap_or_default(),
+        expiring_before: list.expiring.map(|within| now.plus(within).secs()),
+        revoked: list.revoked,
+        issuer: list.issuer.clone(),
+        all: list.all,
+        order: order.into(),
+        without_der: true,
+    }
+}
+
+/// False where nobody reads any more.
+fn print(listing: &mut Listing, certs: &[v1::Cert], now: UnixTime) -> bool {
+    listing.page(certs, |cert| IssuedData::of(cert, now), |cert| row(cert, now))
+}
+
+fn row(cert: &v1::Cert, now: UnixTime) -> Vec<String> {
+    let state = State::of(cert, now);
+    let renews = match state {
+        State::Ok => show::at(cert.renew_by).relative_to(now),
+        State::Overdue => {
+            show::at(now.secs()).relative_to(show::at(cert.renew_by)).replace("in ", "overdue ")
+        }
+        State::Replaced | State::Revoked | State::Expired => "-".to_owned(),
+    };
+    vec![
+        show::short_node(&cert.node),
+        show::role(&cert.node),
+        show::serial(cert).map(|serial| serial.short()).unwrap_or_default(),
+        show::at(cert.not_after).relative_to(now),
+        renews,
+        state.words(cert, now),
+    ]
+}
+
+fn footer(list: &List, shown: u64, rest: &Rest) -> String {
+    let filtered = list.node.is_some()
+        || list.role.is_some()
+        || list.prefix.is_some()
+        || list.issuer.is_some()
+        || list.expiring.is_some()
+        || list.after.is_some()
+        || rest.more;
+    let all = list.all || list.revoked;
+    let last = match (all, filtered) {
+        (false, true) => format!("{} of {}", thousands(shown), thousands(rest.nodes)),
+        (true, true) if rest.more => format!("the first {}", thousands(shown)),
         _ => count(shown, "certificate"),
     };
-    format!("{table}\n{footer}")
+    match &rest.next {
+        Some(next) => format!("{last}\nmore      --after {next}"),
+        None => last,
+    }
 }

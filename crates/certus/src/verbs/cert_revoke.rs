@@ -25,8 +25,9 @@ struct Report {
     enforcement: Option<EnforcementData>,
 }
 
+/// Who enforces a revocation.
 #[derive(Serialize)]
-struct EnforcementData {
+pub(super) struct EnforcementData {
     enforced: u32,
     connected: u32,
     took_ms: Option<f64>,
@@ -50,12 +51,7 @@ pub(super) async fn run(context: &Context, revoke: Revoke) -> Result<Exit, Expla
         true => Some(wait(&managers, epoch, Duration::from_secs(revoke.timeout.secs().into())).await?),
         false => None,
     };
-    let serials: Vec<String> = reply
-        .certs
-        .iter()
-        .filter_map(|id| certus_pki::Serial::from_be_bytes(&id.serial))
-        .map(|serial| serial.to_string())
-        .collect();
+    let serials = serials(&reply);
     let now = show::now();
     let words = || {
         let what = reply.node.as_deref().map_or_else(|| revoke.object.clone(), show::short_node);
@@ -79,8 +75,14 @@ pub(super) async fn run(context: &Context, revoke: Revoke) -> Result<Exit, Expla
     Ok(if unfinished { Exit::Problems } else { Exit::Done })
 }
 
+/// Which certificates were revoked.
+pub(super) fn serials(reply: &v1::RevokeReply) -> Vec<String> {
+    let serials = reply.certs.iter().filter_map(|id| certus_pki::Serial::from_be_bytes(&id.serial));
+    serials.map(|serial| serial.to_string()).collect()
+}
+
 /// Asks until every connected node has reported, or the time is over.
-async fn wait(
+pub(super) async fn wait(
     managers: &Managers,
     epoch: v1::Epoch,
     timeout: Duration,
@@ -95,7 +97,8 @@ async fn wait(
     }
 }
 
-fn enforced(reply: &v1::EnforcementReply, now: UnixTime) -> String {
+/// The same for people.
+pub(super) fn enforced(reply: &v1::EnforcementReply, now: UnixTime) -> String {
     let took = reply.took_us.map_or_else(String::new, |took| format!(" in {}", show::duration(took.into())));
     let mut lines = vec![match reply.connected {
         0 => "enforced  by the manager; no other node is connected".to_owned(),
@@ -134,7 +137,8 @@ fn away(offline: &v1::Offline, now: UnixTime) -> String {
 }
 
 impl EnforcementData {
-    fn of(reply: &v1::EnforcementReply) -> EnforcementData {
+    /// What the managers say.
+    pub(super) fn of(reply: &v1::EnforcementReply) -> EnforcementData {
         let ms = |us: u32| f64::from(us) / 1000.0;
         let offline = reply.offline.iter().map(|offline| OfflineData {
             node: offline.node.clone(),

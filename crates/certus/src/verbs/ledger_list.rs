@@ -1,7 +1,7 @@
 //! `certus cert list --ca`: what a CA in files issued.
 
 use certus_cadir::{Access, Issued, Standing};
-use certus_pki::{Explain, Explanation, UnixTime};
+use certus_pki::{Explain, Explanation, UnixTime, code};
 use serde::Serialize;
 
 use super::Context;
@@ -35,6 +35,7 @@ struct Entry {
 }
 
 pub(super) fn run(context: &Context, list: &List) -> Result<Exit, Explanation> {
+    refuse_clusters_options(list)?;
     let now = show::now();
     let dir = offline::open(&list.signs, None, Access::Read)?;
     let account = dir.account().map_err(|error| error.explain())?;
@@ -70,6 +71,27 @@ pub(super) fn run(context: &Context, list: &List) -> Result<Exit, Explanation> {
     let report = Report { certificates: found.iter().map(entry).collect(), more };
     context.terminal.report(&report, || words(&found, total, more, now));
     Ok(Exit::Done)
+}
+
+/// What a CA in files does not know of, or has no order for.
+fn refuse_clusters_options(list: &List) -> Result<(), Explanation> {
+    let given = [
+        ("--role", list.role.is_some()),
+        ("--prefix", list.prefix.is_some()),
+        ("--revoked", list.revoked),
+        ("--issuer", list.issuer.is_some()),
+        ("--sort", list.sort.is_some()),
+        ("--after", list.after.is_some()),
+        ("--unknown", list.unknown),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((option, _)) => Err(Explanation::new(
+            code::USAGE,
+            format!("{option} is for a cluster: a CA in files is meant here"),
+        )
+        .hint("without --ca, and without CERTUS_CA, the managers are asked")),
+    }
 }
 
 fn words(found: &[(&Issued, Standing)], total: usize, more: bool, now: UnixTime) -> String {

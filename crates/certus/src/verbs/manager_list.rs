@@ -14,8 +14,9 @@ struct Report {
     managers: Vec<ManagerData>,
 }
 
+/// A manager as data.
 #[derive(Serialize)]
-struct ManagerData {
+pub(super) struct ManagerData {
     member: u64,
     identity: String,
     address: String,
@@ -48,7 +49,8 @@ fn words(managers: &[v1::Manager]) -> String {
     format!("{table}\n{}", count(managers.len() as u64, "manager"))
 }
 
-fn data(manager: &v1::Manager) -> ManagerData {
+/// What the managers say of one of them.
+pub(super) fn data(manager: &v1::Manager) -> ManagerData {
     ManagerData {
         member: manager.member,
         identity: manager.node.clone(),

@@ -15,13 +15,16 @@ pub(super) struct OwnManager {
     data_dir: PathBuf,
 }
 
+/// What a node or a manager of this machine says where it refuses.
 #[derive(Deserialize)]
-struct Refusal {
-    error: Told,
+pub(super) struct Refusal {
+    /// Why.
+    pub(super) error: Told,
 }
 
+/// An explanation as the admin socket sends it.
 #[derive(Deserialize)]
-struct Told {
+pub(super) struct Told {
     code: u16,
     message: String,
     facts: Vec<(String, String)>,

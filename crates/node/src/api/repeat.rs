@@ -30,6 +30,7 @@ const TABLE: &[(&str, Repeat)] = &[
     // Once more says that it was revoked before: see `ApiError::RefusedAgain`.
     ("/certus.v1.Cluster/RevokeToken", Repeat::Freely),
     ("/certus.v1.Cluster/ListNodes", Repeat::Freely),
+    ("/certus.v1.Cluster/GetNode", Repeat::Freely),
     ("/certus.v1.Cluster/ListCerts", Repeat::Freely),
     ("/certus.v1.Cluster/GetCert", Repeat::Freely),
     // Once more says that it was revoked before.

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use certus_node::admin::post;
 use certus_pki::{Change, Directive, Lifetime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -41,12 +42,19 @@ async fn a_node_tells_how_it_is() {
 
     until("it watches", || manager.seen(|seen| seen.resumed_from.len()) == 1).await;
     soon("a renewal", node.renew_now()).await.unwrap();
+    let before = node.credentials().current().identity().unwrap().leaf().serial;
+    let (status, renewed) = soon("a renewal", post(&socket, "/renew", String::new())).await.unwrap();
+    let leaf = node.credentials().current().identity().unwrap().leaf().clone();
+    assert!(status.is_success() && leaf.serial != before, "{renewed}");
+    let renewed: serde_json::Value = serde_json::from_str(&renewed).unwrap();
+    assert_eq!(renewed["serial"], leaf.serial.to_string());
+    assert_eq!(renewed["expires_at"], leaf.not_after.to_string());
     let not_after = node.credentials().current().identity().unwrap().leaf().not_after.secs();
     let numbers = get(&socket, "/metrics").await.1;
     for expected in [
         format!("certus_certificate_not_after_seconds{{certificate=\"leaf\"}} {not_after}\n"),
         "certus_handshakes_total{side=\"server\",outcome=\"revoked\"} 0\n".into(),
-        "certus_renewals_total{outcome=\"ok\"} 1\n".into(),
+        "certus_renewals_total{outcome=\"ok\"} 2\n".into(),
         "certus_renewals_total{outcome=\"failed\"} 0\n".into(),
         "certus_epoch_revision 1\n".into(),
         "certus_ready 1\n".into(),

@@ -33,6 +33,7 @@ pub const TABLE: &[(&str, Need)] = &[
     ("/certus.v1.Cluster/ListTokens", Need::Grant(Grant::Read)),
     ("/certus.v1.Cluster/RevokeToken", Need::Grant(Grant::Operate)),
     ("/certus.v1.Cluster/ListNodes", Need::Grant(Grant::Read)),
+    ("/certus.v1.Cluster/GetNode", Need::Grant(Grant::Read)),
     ("/certus.v1.Cluster/ListCerts", Need::Grant(Grant::Read)),
     ("/certus.v1.Cluster/GetCert", Need::Grant(Grant::Read)),
     ("/certus.v1.Cluster/Revoke", Need::Grant(Grant::Operate)),

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand::fill;
-use certus_ca::{
-    CertFilter, CertRecord, Command, CreateToken, Cursor, NodeFilter, NodeRecord, NodeState, Reply, Target,
-};
+use certus_ca::{Command, CreateToken, Cursor, NodeFilter, Reply, Target};
 use certus_pki::explain::Explanation;
 use certus_pki::{Certificate, Directive, Epoch, Grant, JoinToken, Lifetime, Role, SpiffeId, UnixTime, code};
 use certus_wire::v1;
@@ -14,14 +12,13 @@ use certus_wire::{cert_id_to_wire, epoch_to_wire, parsed};
 use tonic::{Request, Response, Status};
 use tracing::info;
 
+use super::lists::{PAGE, cursor, page_of};
 use super::name::{self, Named};
 use super::{caller_of, refuse};
 use crate::fleet::Connected;
 use crate::offline::Outlook;
 use crate::shared::Shared;
 
-/// Rows of one page, unless fewer are asked for.
-const PAGE: usize = 500;
 /// Offline and overdue nodes that one answer names.
 const NAMED_MAX: usize = 1000;
 /// The longest a call waits for nodes to enforce something.
@@ -125,60 +122,20 @@ impl v1::cluster_server::Cluster for Cluster {
         Ok(Response::new(v1::RevokeTokenReply {}))
     }
 
-    async fn list_nodes(&self, request: Request<v1::ListRequest>) -> Answer<v1::NodeList> {
-        let (after, limit) = page_of(&request.get_ref().after, request.get_ref().limit);
-        let connected = self.shared.connected_everywhere().await;
-        let read = self.shared.truth.scan(|view| {
-            let page = certus_ca::nodes(view, &NodeFilter::default(), after.as_ref(), limit)?;
-            let mut nodes = Vec::with_capacity(page.items.len());
-            for node in page.items {
-                let newest = certus_ca::cert(view, &node.newest)?;
-                nodes.push(node_record(node, newest, &connected));
-            }
-            Ok(v1::NodeList { nodes, next: cursor(page.next) })
-        });
-        read.map(Response::new).map_err(|error| refuse(&error))
+    async fn list_nodes(&self, request: Request<v1::ListNodesRequest>) -> Answer<v1::NodeList> {
+        self.nodes(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Answer<v1::NodeDetail> {
+        self.node(&request.get_ref().name).await.map(Response::new)
     }
 
     async fn list_certs(&self, request: Request<v1::ListCertsRequest>) -> Answer<v1::CertList> {
-        let request = request.into_inner();
-        let (after, limit) = page_of(&request.after, request.limit);
-        let now = self.shared.truth.now();
-        let node = match &request.node {
-            Some(name) => Some(self.find_node(name)?),
-            None => None,
-        };
-        let filter = CertFilter {
-            node,
-            expiring_before: request.expiring_before.map(UnixTime::from_secs),
-            live_at: (!request.all).then_some(now),
-            newest: !request.all,
-        };
-        let read = self.shared.truth.scan(|view| {
-            let page = certus_ca::certs(view, &filter, after.as_ref(), limit)?;
-            let mut certs = Vec::with_capacity(page.items.len());
-            for cert in page.items {
-                let newest = certus_ca::node(view, &cert.node)?.is_some_and(|node| node.newest == cert.cert);
-                certs.push(certificate(cert, newest));
-            }
-            Ok(v1::CertList { certs, next: cursor(page.next) })
-        });
-        read.map(Response::new).map_err(|error| refuse(&error))
+        self.certs(request.into_inner()).map(Response::new)
     }
 
     async fn get_cert(&self, request: Request<v1::GetCertRequest>) -> Answer<v1::CertList> {
-        let found = self.find(&request.get_ref().name)?;
-        let read = self.shared.truth.read(|view| match &found {
-            Named::Node(node) => Ok(certus_ca::cert(view, &node.newest)?.map(|cert| (cert, true))),
-            Named::Cert(cert) => {
-                let node = certus_ca::node(view, &cert.node)?;
-                let newest = node.is_some_and(|node| node.newest == cert.cert);
-                Ok(Some((CertRecord::clone(cert), newest)))
-            }
-        });
-        let found = read.map_err(|error| refuse(&error))?;
-        let certs = found.into_iter().map(|(cert, newest)| certificate(cert, newest)).collect();
-        Ok(Response::new(v1::CertList { certs, next: Vec::new() }))
+        self.cert(&request.get_ref().name).map(Response::new)
     }
 
     async fn revoke(&self, request: Request<v1::RevokeRequest>) -> Answer<v1::RevokeReply> {
@@ -187,6 +144,7 @@ impl v1::cluster_server::Cluster for Cluster {
         let name = &request.get_ref().name;
         let command = match (self.find(name), self.unrecorded(name)) {
             (Ok(Named::Node(node)), _) => {
+                self.refuse_manager(&node.identity)?;
                 Command::Revoke { target: Target::Node(node.identity), reason, by: by.clone() }
             }
             (Ok(Named::Cert(cert)), _) => {
@@ -237,7 +195,9 @@ impl v1::cluster_server::Cluster for Cluster {
         self.shared.presence.committed(epoch);
         info!(%node, %epoch, "node told to renew");
         Ok(Response::new(v1::RotateReply {
-            connected: self.shared.connected_everywhere().await.contains_key(&node),
+            // A manager reads it in the log.
+            connected: node.role == Role::Manager
+                || self.shared.connected_everywhere().await.contains_key(&node),
             node: node.to_string(),
             epoch: Some(epoch_to_wire(epoch)),
         }))
@@ -313,7 +273,23 @@ impl Cluster {
         })
     }
 
-    fn find(&self, name: &str) -> Result<Named, Status> {
+    /// One of the managers is not only revoked: it has to leave the log's membership first.
+    fn refuse_manager(&self, node: &SpiffeId) -> Result<(), Status> {
+        let manager = self.shared.truth.read(|view| certus_ca::manager(view, node));
+        if manager.map_err(|error| refuse(&error))?.is_none() {
+            return Ok(());
+        }
+        let id = &node.id;
+        let words = format!("{id} is one of the cluster's managers, and is not taken out by a revocation");
+        Err(refuse(
+            &Explanation::new(code::PERMISSION_DENIED, words)
+                .halves("a node that is none of the managers", node)
+                .fact("what it signed", "is renewed at the other managers when it is removed")
+                .hint(format!("certus manager remove {id}, with --compromised where its keys may be known")),
+        ))
+    }
+
+    pub(super) fn find(&self, name: &str) -> Result<Named, Status> {
         let found = self.shared.truth.read(|view| name::find(view, name));
         found.map_err(|error| refuse(&error))?.map_err(|error| refuse(&error))
     }
@@ -329,7 +305,7 @@ impl Cluster {
         self.shared.unrecorded.find(&name.parse().ok()?)
     }
 
-    fn find_node(&self, name: &str) -> Result<SpiffeId, Status> {
+    pub(super) fn find_node(&self, name: &str) -> Result<SpiffeId, Status> {
         match self.find(name)? {
             Named::Node(node) => Ok(node.identity),
             Named::Cert(cert) => Ok(cert.node),
@@ -373,7 +349,7 @@ impl Cluster {
         let shared = &self.shared;
         let mut offline = Vec::new();
         {
-            let filter = NodeFilter { role: Some(Role::Worker), active: true };
+            let filter = NodeFilter { role: Some(Role::Worker), active: true, ..NodeFilter::default() };
             let mut after: Option<Cursor> = None;
             loop {
                 let page = shared.truth.scan(|view| certus_ca::nodes(view, &filter, after.as_ref(), PAGE));
@@ -424,28 +400,6 @@ fn count_nodes(
     }
 }
 
-fn node_record(node: NodeRecord, newest: Option<CertRecord>, connected: &Connected) -> v1::NodeRecord {
-    v1::NodeRecord {
-        connected_since: connected.get(&node.identity).map(|presence| presence.since),
-        identity: node.identity.to_string(),
-        grant: node.grant.to_string(),
-        revoked: node.state != NodeState::Active,
-        admitted_at: node.admitted_at.secs(),
-        sans: node.sans.iter().map(ToString::to_string).collect(),
-        newest: newest.map(|cert| certificate(cert, true)),
-    }
-}
-
-fn page_of(after: &[u8], limit: u32) -> (Option<Cursor>, usize) {
-    let limit = usize::try_from(limit).unwrap_or(PAGE);
-    let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
-    ((!after.is_empty()).then(|| Cursor::from_bytes(after)), limit)
-}
-
-fn cursor(next: Option<Cursor>) -> Vec<u8> {
-    next.map(|cursor| cursor.as_bytes().to_vec()).unwrap_or_default()
-}
-
 fn authority(der: &[u8]) -> v1::Authority {
     let certificate = Certificate::from_der(der).ok();
     v1::Authority {
@@ -457,28 +411,6 @@ fn authority(der: &[u8]) -> v1::Authority {
 
 pub(crate) fn presence((node, since, enforced): (SpiffeId, UnixTime, Epoch)) -> v1::Presence {
     v1::Presence { node: node.to_string(), since: since.secs(), enforced: Some(epoch_to_wire(enforced)) }
-}
-
-fn certificate(cert: CertRecord, newest: bool) -> v1::Cert {
-    v1::Cert {
-        id: Some(cert_id_to_wire(cert.cert)),
-        node: cert.node.to_string(),
-        issued_at: cert.issued_at.secs(),
-        not_after: cert.not_after.secs(),
-        renew_by: cert.renew_by.secs(),
-        key_hash: cert.key_hash.as_bytes().to_vec(),
-        how: match cert.how {
-            certus_ca::How::Founded => "founded",
-            certus_ca::How::Joined => "joined",
-            certus_ca::How::Renewed => "renewed",
-            certus_ca::How::Unrecorded => "unrecorded",
-        }
-        .to_owned(),
-        revoked_at: cert.revoked.map(|(at, _)| at.secs()),
-        reason: cert.revoked.map_or(0, |(_, reason)| reason.number().into()),
-        newest,
-        der: cert.der,
-    }
 }
 
 fn unrecorded_cert(seen: crate::unrecorded::Seen) -> v1::UnrecordedCert {

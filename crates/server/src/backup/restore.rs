@@ -402,7 +402,7 @@ async fn certificate(
 }
 
 fn other_managers(truth: &Truth, by: &SpiffeId) -> Result<Vec<SpiffeId>, BackupError> {
-    let filter = certus_ca::NodeFilter { role: Some(Role::Manager), active: true };
+    let filter = certus_ca::NodeFilter { role: Some(Role::Manager), active: true, ..Default::default() };
     let page = truth.scan(|view| certus_ca::nodes(view, &filter, None, certus_ca::limits::PAGE_MAX));
     let managers = page.map_err(BackupError::Unanswered)?.items.into_iter();
     Ok(managers
