@@ -11,6 +11,7 @@ mod cluster;
 mod config;
 mod csr;
 mod dev;
+mod doctor;
 mod files;
 mod init;
 mod key;
@@ -34,6 +35,7 @@ pub(crate) use cluster::{ClusterVerb, Init, Operator};
 pub(crate) use config::{ConfigVerb, Document};
 pub(crate) use csr::{CsrInfo, CsrNew, CsrVerb};
 pub(crate) use dev::Dev;
+pub(crate) use doctor::Doctor;
 pub(crate) use files::Signs;
 pub(crate) use init::Configure;
 pub(crate) use key::{ChangePassphrase, KeyInspect, KeyNew, KeyVerb};
@@ -152,6 +154,8 @@ pub(crate) enum Noun {
     Config(ConfigVerb),
     /// Asks what is needed, and writes a configuration or names the command
     Init(Box<Configure>),
+    /// Looks at this machine and its cluster, and says what is wrong and what to do
+    Doctor(Doctor),
     /// A live cluster on this machine, until ctrl-c
     Dev(Dev),
 }

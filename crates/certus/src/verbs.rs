@@ -30,6 +30,7 @@ mod config_show;
 mod context;
 mod csr_info;
 mod csr_new;
+mod doctor;
 mod file_info;
 mod init;
 mod joining_token;
@@ -125,6 +126,7 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Config(ConfigVerb::Show(document)) => config_show::run(&context, &document),
         Noun::Config(ConfigVerb::Schema) => Ok(config_schema::run(&context)),
         Noun::Init(configure) => init::run(&context, &configure),
+        Noun::Doctor(ask) => doctor::run(&context, &ask).await,
         Noun::Dev(dev) => crate::dev::run(&context, dev).await,
     };
     let exit = exit?;

@@ -3,13 +3,17 @@
 
 mod agent;
 mod backup;
+mod deploy;
 mod dev;
+mod doctor;
 mod failover;
 mod harness;
 mod init;
 mod interop;
 mod join;
 mod keys;
+mod metrics;
+mod notify;
 mod operator;
 mod secrets;
 mod story;
