@@ -127,14 +127,18 @@ fn ends(what: &str, end: UnixTime, room: Lifetime, now: UnixTime) -> Option<Find
     if end > now.plus(room) {
         return None;
     }
-    let told = Explanation::new(code::AUTHORITY_ENDS, format!("{what} of the cluster ends {}", end.relative_to(now)))
-        .halves(format!("more than {room} left"), end)
-        .hint("certus cluster status; a manager signs the next issuer by itself while it has the root's key");
+    let told = Explanation::new(
+        code::AUTHORITY_ENDS,
+        format!("{what} of the cluster ends {}", end.relative_to(now)),
+    )
+    .halves(format!("more than {room} left"), end)
+    .hint("certus cluster status; a manager signs the next issuer by itself while it has the root's key");
     Some(if end <= now { failure(told) } else { warning(told) })
 }
 
 pub(super) fn versions(reached: &Reached) -> Check {
-    let infos = reached.answers.iter().filter_map(|answer| Some((&answer.address, answer.info.as_ref().ok()?)));
+    let infos =
+        reached.answers.iter().filter_map(|answer| Some((&answer.address, answer.info.as_ref().ok()?)));
     let managers: BTreeMap<&str, &str> =
         infos.map(|(address, info)| (address.as_str(), info.version.as_str())).collect();
     if managers.is_empty() {
@@ -148,8 +152,8 @@ fn mixed(own: &str, managers: &BTreeMap<&str, &str>) -> Option<Finding> {
     if managers.values().all(|version| *version == own) {
         return None;
     }
-    let told = Explanation::new(code::VERSIONS_DIFFER, "different versions work together")
-        .fact("this command", own);
+    let told =
+        Explanation::new(code::VERSIONS_DIFFER, "different versions work together").fact("this command", own);
     let named = managers.iter().fold(told, |told, (address, version)| told.fact(address, version));
     Some(warning(named.hint("finish the upgrade: docs/upgrade.md says in which order")))
 }

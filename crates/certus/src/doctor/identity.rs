@@ -22,8 +22,11 @@ pub(super) fn check(place: &Place) -> Check {
     }
     if let Some(config) = &place.config {
         let own = config.listeners.iter().map(|one| &one.tls).chain(config.peers.iter().map(|one| &one.tls));
-        let mut materials: Vec<&MaterialSpec> =
-            own.chain([&config.tls]).map(|tls| &tls.material).filter(|material| !material.is_empty()).collect();
+        let mut materials: Vec<&MaterialSpec> = own
+            .chain([&config.tls])
+            .map(|tls| &tls.material)
+            .filter(|material| !material.is_empty())
+            .collect();
         materials.dedup();
         for material in materials {
             in_files(material, place.now, &mut seen, &mut findings);

@@ -31,11 +31,11 @@ const CHANGEABLE: u32 = 0o022;
 
 pub(super) fn permissions(place: &Place) -> Check {
     let mut walk = Walk::default();
-    for dir in place.data_dirs.iter().chain([&place.home]) {
-        // A home that is not there is nobody's fault; a directory that was named is.
-        if *dir != place.home || dir.exists() {
-            walk.look(dir, 0);
-        }
+    // A home that is not there is nobody's fault; a directory that was named is.
+    let home = Some(&place.home).filter(|home| home.exists());
+    let beside = place.data_dirs.iter().filter(|dir| home.is_none_or(|home| !dir.starts_with(home)));
+    for dir in beside.chain(home) {
+        walk.look(dir, 0);
     }
     let files = place.config.iter().flat_map(|config| {
         let own = config.listeners.iter().map(|one| &one.tls).chain(config.peers.iter().map(|one| &one.tls));
@@ -73,7 +73,8 @@ impl Walk {
         self.judge(path, &meta, CHANGEABLE, 0o700);
         match fs::read_dir(path) {
             Ok(entries) => {
-                let mut paths: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+                let mut paths: Vec<PathBuf> =
+                    entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
                 paths.sort();
                 for path in paths {
                     if self.seen >= FILES_MAX {
@@ -150,7 +151,8 @@ pub(super) fn disk(place: &Place, asked: Option<u64>) -> Check {
                 }
             }
             Err(error) => {
-                let told = Explanation::new(code::FILE, format!("cannot look at the disk of {}", dir.display()));
+                let told =
+                    Explanation::new(code::FILE, format!("cannot look at the disk of {}", dir.display()));
                 findings.push(failure(told.fact("the system says", error)));
             }
         }
@@ -174,14 +176,21 @@ fn room(dir: &Path, free: u64, wanted: u64) -> Option<Finding> {
     }
     let told = Explanation::new(code::DISK_ROOM, format!("the disk of {} has little room", dir.display()))
         .halves(format!("at least {} free", size(wanted)), size(free))
-        .hint(format!("df -h {}; a manager whose disk is full stops rather than lose something", dir.display()));
+        .hint(format!(
+            "df -h {}; a manager whose disk is full stops rather than lose something",
+            dir.display()
+        ));
     Some(if free < wanted / FAILS_BELOW { failure(told) } else { warning(told) })
 }
 
 /// `1.5 GiB`.
 fn size(bytes: u64) -> String {
-    let unit = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")].into_iter().find(|(bits, _)| bytes >> bits > 0);
-    unit.map_or_else(|| format!("{bytes} B"), |(bits, name)| format!("{:.1} {name}", bytes as f64 / (1u64 << bits) as f64))
+    let unit =
+        [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")].into_iter().find(|(bits, _)| bytes >> bits > 0);
+    unit.map_or_else(
+        || format!("{bytes} B"),
+        |(bits, name)| format!("{:.1} {name}", bytes as f64 / (1u64 << bits) as f64),
+    )
 }
 
 #[cfg(test)]

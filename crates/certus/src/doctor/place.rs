@@ -45,7 +45,7 @@ impl Place {
         let identities: Vec<_> = dirs.iter().filter_map(looked).collect();
         let mut place = Place {
             now: system_clock()(),
-            home: home.data_dir(""),
+            home: home.path().to_owned(),
             data_dirs,
             config,
             identities,

@@ -85,7 +85,8 @@ fn reasons(answer: &str) -> Vec<Explanation> {
     }
     let answer: Option<Answer> = serde_json::from_str(answer).ok();
     let told = |reason: Reason| {
-        let number = reason.code.strip_prefix("CT-").and_then(|digits| digits.parse().ok()).unwrap_or_default();
+        let number =
+            reason.code.strip_prefix("CT-").and_then(|digits| digits.parse().ok()).unwrap_or_default();
         let facts = reason.facts.into_iter().collect();
         Explanation { code: Code::from_number(number), message: reason.message, facts, hint: reason.hint }
     };

@@ -52,7 +52,8 @@ impl Reached {
             return none("no manager's address is known here: --manager HOST:PORT");
         }
         let caller = place.caller().and_then(own).map(Arc::new);
-        let asking = Asking { caller, bundle: Arc::new(roots.bundle.clone()), leaf: Arc::new(Leaf::of(roots)) };
+        let asking =
+            Asking { caller, bundle: Arc::new(roots.bundle.clone()), leaf: Arc::new(Leaf::of(roots)) };
         let mut answers = asking.all(&place.addresses).await;
         let asked: BTreeSet<String> = place.addresses.iter().cloned().collect();
         let named = answers.iter().flat_map(|answer| &answer.managers).map(|manager| manager.address.clone());

@@ -58,7 +58,9 @@ fn data(check: &Check) -> CheckData {
 fn words(checks: &[Check]) -> String {
     let mut lines = Vec::new();
     for check in checks {
-        lines.push(format!("{:<8}  {:<12}  {}", check.state.as_str(), check.name, check.said).trim_end().to_owned());
+        lines.push(
+            format!("{:<8}  {:<12}  {}", check.state.as_str(), check.name, check.said).trim_end().to_owned(),
+        );
         for finding in &check.findings {
             let told = &finding.told;
             lines.push(format!("          {} {}: {}", finding.state.as_str(), told.code, told.message));
@@ -68,8 +70,7 @@ fn words(checks: &[Check]) -> String {
         }
     }
     let number = |state: State| checks.iter().filter(|check| check.state == state).count() as u64;
-    let (failed, warned, skipped) =
-        (number(State::Failure), number(State::Warning), number(State::Skipped));
+    let (failed, warned, skipped) = (number(State::Failure), number(State::Warning), number(State::Skipped));
     lines.push(format!(
         "{}: {failed} failed, {warned} with warnings, {skipped} skipped",
         count(checks.len() as u64, "check")
@@ -86,14 +87,16 @@ mod tests {
 
     #[test]
     fn a_check_shows_what_was_seen_and_what_to_do() {
-        let told = Explanation::new(code::DISK_ROOM, "the disk is full").halves("10 MiB", "0 B").hint("df -h");
+        let told =
+            Explanation::new(code::DISK_ROOM, "the disk is full").halves("10 MiB", "0 B").hint("df -h");
         let bad = Check {
             name: "disk",
             state: State::Failure,
             said: "0 B free".into(),
             findings: vec![Finding { state: State::Failure, told }],
         };
-        let good = Check { name: "clock", state: State::Ok, said: "within a second".into(), findings: vec![] };
+        let good =
+            Check { name: "clock", state: State::Ok, said: "within a second".into(), findings: vec![] };
         let expected = "\
 failure   disk          0 B free
           failure CT-3302: the disk is full

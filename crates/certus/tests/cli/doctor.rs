@@ -37,7 +37,8 @@ fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
 /// The state of a check, and the codes of its findings.
 fn outcome(report: &Value, name: &str) -> (String, Vec<String>) {
     let check = check(report, name);
-    let codes = check["findings"].as_array().unwrap().iter().map(|one| one["code"].as_str().unwrap().to_owned());
+    let codes =
+        check["findings"].as_array().unwrap().iter().map(|one| one["code"].as_str().unwrap().to_owned());
     (check["state"].as_str().unwrap().to_owned(), codes.collect())
 }
 
@@ -136,7 +137,8 @@ fn a_clock_that_is_off_is_told_by_how_much() {
 fn keys_that_others_can_read_and_directories_that_they_can_change_are_named() {
     let world = World::new();
     founded(&world, &[]);
-    let mode = |path: &str, mode| fs::set_permissions(world.path(path), Permissions::from_mode(mode)).unwrap();
+    let mode =
+        |path: &str, mode| fs::set_permissions(world.path(path), Permissions::from_mode(mode)).unwrap();
     let permissions = || doctor(&world, &["--data-dir", "m1"]);
     assert_eq!(outcome(&permissions().json(), "permissions").0, "ok");
     mode("m1/manager/cluster.key", 0o640);
@@ -167,7 +169,8 @@ fn a_manager_that_is_away_is_named_with_its_code() {
 fn an_identity_that_ended_is_a_failure() {
     let world = World::new();
     founded(&world, &["--leaf-lifetime", "10s"]);
-    let ended = || outcome(&doctor(&world, &[]).json(), "identity") == ("failure".into(), vec!["CT-1102".into()]);
+    let ended =
+        || outcome(&doctor(&world, &[]).json(), "identity") == ("failure".into(), vec!["CT-1102".into()]);
     until("the identity has ended", ended, || doctor(&world, &[]).stdout);
     let finding = fails(doctor(&world, &[]), "identity", "CT-1102");
     assert!(finding["hint"].as_str().unwrap().contains("certus cluster operator"), "{finding:#}");
@@ -205,7 +208,11 @@ fn a_disk_without_room_and_too_few_open_files_are_failures() {
     let finding = fails(doctor(&world, &["--data-dir", "m1", "--min-free", "1000T"]), "disk", "CT-3302");
     assert_eq!(finding["facts"]["expected"], "at least 1000.0 TiB free");
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -n 200; exec \"$0\" manager start --data-dir m1", env!("CARGO_BIN_EXE_certus")]);
+    command.args([
+        "-c",
+        "ulimit -n 200; exec \"$0\" manager start --data-dir m1",
+        env!("CARGO_BIN_EXE_certus"),
+    ]);
     command.current_dir(world.path(""));
     let manager = world.daemon_with(command);
     manager.ready(&world.path("m1"));
@@ -223,7 +230,8 @@ fn two_managers_are_a_warning_and_one_of_two_a_failure() {
     let join = ["manager", "join", "--manager", &address, "--token-file", "m2.token", "--id", "m2"];
     let second = world.daemon(&[&join[..], &["--data-dir", "m2", "--listen", &listen]].concat());
     second.ready(&world.path("m2"));
-    let warned = || outcome(&doctor(&world, &[]).json(), "quorum") == ("warning".into(), vec!["CT-3305".into()]);
+    let warned =
+        || outcome(&doctor(&world, &[]).json(), "quorum") == ("warning".into(), vec!["CT-3305".into()]);
     until("both vote", warned, || doctor(&world, &[]).stdout);
     assert_eq!(doctor(&world, &["--strict"]).code, 3, "warnings count where they are asked for");
     second.end_by(rustix::process::Signal::KILL);
