@@ -12,6 +12,7 @@ mod completions;
 mod config;
 mod csr;
 mod dev;
+mod doctor;
 mod files;
 mod init;
 mod key;
@@ -36,6 +37,7 @@ pub(crate) use completions::{Completions, Man, Shell, commands, commands_and_ali
 pub(crate) use config::{ConfigVerb, Document};
 pub(crate) use csr::{CsrInfo, CsrNew, CsrVerb};
 pub(crate) use dev::Dev;
+pub(crate) use doctor::Doctor;
 pub(crate) use files::Signs;
 pub(crate) use init::Configure;
 pub(crate) use key::{ChangePassphrase, KeyInspect, KeyNew, KeyVerb};
@@ -154,6 +156,8 @@ pub(crate) enum Noun {
     Config(ConfigVerb),
     /// Asks what is needed, and writes a configuration or names the command
     Init(Box<Configure>),
+    /// Looks at this machine and its cluster, and says what is wrong and what to do
+    Doctor(Doctor),
     /// A live cluster on this machine, until ctrl-c
     Dev(Dev),
     /// What a shell needs to complete these commands

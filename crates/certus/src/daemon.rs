@@ -1,7 +1,12 @@
-//! What daemons share: they run until the system tells them to end.
+//! What daemons share: they run until the system tells them to end, and tell it how they are.
+
+mod notify;
 
 use certus_pki::{Explanation, code};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use notify::{Notify, START_EVERY};
 
 /// What the system can tell a daemon.
 pub(crate) enum Letter {
@@ -16,6 +21,7 @@ pub(crate) struct Ending {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    notify: std::sync::Arc<Notify>,
 }
 
 impl Ending {
@@ -28,6 +34,7 @@ impl Ending {
             interrupt: signal(SignalKind::interrupt()).map_err(cannot)?,
             terminate: signal(SignalKind::terminate()).map_err(cannot)?,
             hangup: signal(SignalKind::hangup()).map_err(cannot)?,
+            notify: std::sync::Arc::new(Notify::from_environment()),
         })
     }
 
@@ -50,10 +57,41 @@ impl Ending {
         }
     }
 
-    /// Runs `work` unless the daemon is told to end before it is done.
+    /// The daemon does its work now, in so many words; from here on the service manager gets the signs of
+    /// life that it wants.
+    pub(crate) fn ready(&self, status: &str) {
+        self.notify.ready(status);
+        let Some(every) = self.notify.watchdog() else { return };
+        let notify = self.notify.clone();
+        // On a thread of the runtime, where the work is done too: if none gets on, nothing is said.
+        tokio::spawn(async move {
+            let mut ticks = interval(every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                notify.alive();
+            }
+        });
+    }
+
+    /// The daemon ends.
+    pub(crate) fn stopping(&self) {
+        self.notify.stopping();
+    }
+
+    /// Runs `work`, which is the start, unless the daemon is told to end before it is done.
     pub(crate) async fn unless_told<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let notify = self.notify.clone();
+        let patience = async move {
+            let mut ticks = interval(START_EVERY);
+            loop {
+                ticks.tick().await;
+                notify.starting();
+            }
+        };
         tokio::select! {
             done = work => Some(done),
+            () = patience => None,
             signal = self.told() => {
                 tracing::info!(signal, "told to end before the start was done");
                 None

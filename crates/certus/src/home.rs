@@ -58,6 +58,11 @@ impl Home {
         &self.dir
     }
 
+    /// The directory itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where a daemon of this role keeps its data unless told otherwise.
     pub(crate) fn data_dir(&self, role: &str) -> PathBuf {
         self.dir.join(role)

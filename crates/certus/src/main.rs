@@ -6,6 +6,7 @@ mod args;
 mod config;
 mod daemon;
 mod dev;
+mod doctor;
 mod home;
 mod hosts;
 mod log;

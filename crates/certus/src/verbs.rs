@@ -33,6 +33,7 @@ mod context;
 mod csr_info;
 mod csr_new;
 mod cursor;
+mod doctor;
 mod file_info;
 mod init;
 mod joining_token;
@@ -133,6 +134,7 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Config(ConfigVerb::Show(document)) => config_show::run(&context, &document),
         Noun::Config(ConfigVerb::Schema) => Ok(config_schema::run(&context)),
         Noun::Init(configure) => init::run(&context, &configure),
+        Noun::Doctor(ask) => doctor::run(&context, &ask).await,
         Noun::Dev(dev) => crate::dev::run(&context, dev).await,
         Noun::Completions(completions) => completions::run(&context, &completions),
         Noun::Man(man) => man::run(&context, &man),

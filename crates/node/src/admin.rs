@@ -3,6 +3,7 @@
 //! Reads only; what a manager adds to it is the manager's own.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use certus_pki::explain::{Explain, Explanation};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use prometheus_client::registry::Registry;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +67,29 @@ pub async fn serve_unix(
             tracing::warn!(%error, socket = %path.display(), "the admin interface ended");
         }
         let _ = std::fs::remove_file(&path);
+    }))
+}
+
+/// Serves health, readiness and the numbers over TCP until `stop`, for collectors that cannot open a Unix
+/// socket. They travel in the clear, so that only an address of loopback is taken.
+///
+/// # Errors
+/// The address is not of loopback, or the system refuses it.
+pub async fn serve_loopback(
+    address: SocketAddr,
+    admin: Admin,
+    stop: CancellationToken,
+) -> Result<JoinHandle<()>, AdminError> {
+    let bound = match address.ip().is_loopback() {
+        true => TcpListener::bind(address).await,
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not an address of loopback")),
+    };
+    let listener = bound.map_err(|error| AdminError { path: address.to_string().into(), error })?;
+    Ok(tokio::spawn(async move {
+        let served = axum::serve(listener, router(admin)).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = served.await {
+            tracing::warn!(%error, %address, "the numbers are not served any more");
+        }
     }))
 }
 
@@ -231,7 +255,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 #[derive(Debug, thiserror::Error)]
 #[error("the admin socket {} cannot be used", .path.display())]
 pub struct AdminError {
-    /// Which socket.
+    /// Which socket: a path, or an address.
     pub path: PathBuf,
     /// What the system said.
     #[source]

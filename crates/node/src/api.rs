@@ -160,6 +160,16 @@ impl Api {
         within(&way, call(cluster_client(way.clone()))).await
     }
 
+    /// Who answers, which version it is and what its clock says: the one call that needs no certificate.
+    ///
+    /// # Errors
+    /// An [`ApiError`], sorted by who acts next.
+    pub async fn info(&self) -> Result<v1::InfoReply, ApiError> {
+        let way = self.way(duration(defaults::CALL_TIMEOUT));
+        let mut client = v1::bootstrap_client::BootstrapClient::with_origin(way.clone(), origin());
+        within(&way, client.info(v1::InfoRequest {})).await
+    }
+
     /// Opens the stream of changes, at whichever manager takes it first.
     pub(crate) async fn watch(&self, reports: ReceiverStream<v1::WatchReport>) -> Result<Watching, ApiError> {
         let way = self.way(duration(defaults::CALL_TIMEOUT));

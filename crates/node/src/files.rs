@@ -16,7 +16,7 @@ use certus_pki::bundle::Bundle;
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{NodeId, PrivateKey, Role, code};
 
-pub use identity::{IdentityDir, Stored};
+pub use identity::{IdentityDir, Looked, Stored};
 pub use lock::KeyLock;
 
 /// A daemon's data directory, held by this process alone for as long as the value lives.
@@ -105,6 +105,22 @@ impl NodeDir {
 /// The socket of the admin interface of the daemon whose data is in `root`.
 pub fn admin_socket(root: &Path) -> PathBuf {
     root.join(ADMIN_SOCKET)
+}
+
+/// The identities whose credentials are kept in `root`, in order. Nothing is made and nothing is locked, so
+/// that a daemon may run on it.
+pub fn identities(root: &Path) -> Vec<IdentityDir> {
+    let entries = fs::read_dir(root.join(CERTS)).into_iter().flatten().filter_map(Result::ok);
+    let mut found: Vec<IdentityDir> = entries.map(|entry| IdentityDir::at(entry.path())).collect();
+    found.retain(IdentityDir::is_enrolled);
+    found.sort_by(|a, b| a.path().cmp(b.path()));
+    found
+}
+
+/// The managers' addresses that the daemon on `root` was told last; empty if none were kept.
+pub fn managers(root: &Path) -> Vec<String> {
+    let text = fs::read_to_string(root.join(MANAGERS)).unwrap_or_default();
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 const LOCK: &str = "lock";

@@ -22,6 +22,8 @@ struct Numbers {
     renewals: Family<Outcome, Counter>,
     connections_cut: Counter,
     connections_live: Gauge,
+    carried: Family<Ended, Counter>,
+    bytes: Family<Way, Counter>,
     revocations: Gauge,
     watch_contact: Gauge,
     revocations_stale: Gauge,
@@ -84,6 +86,18 @@ struct Handshake {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    side: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Way {
+    side: &'static str,
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Named {
     name: String,
 }
@@ -103,6 +117,8 @@ impl Metrics {
             renewals: Family::default(),
             connections_cut: Counter::default(),
             connections_live: Gauge::default(),
+            carried: Family::default(),
+            bytes: Family::default(),
             revocations: Gauge::default(),
             watch_contact: Gauge::default(),
             revocations_stale: Gauge::default(),
@@ -121,6 +137,12 @@ impl Metrics {
         for side in [Side::Server, Side::Client] {
             for outcome in HandshakeError::LABELS.into_iter().chain([OK]) {
                 let _ = numbers.handshakes.get_or_create(&Handshake { side: side.as_str(), outcome });
+            }
+            for outcome in [OK, FAILED] {
+                let _ = numbers.carried.get_or_create(&Ended { side: side.as_str(), outcome });
+            }
+            for direction in [TOWARDS, BACK] {
+                let _ = numbers.bytes.get_or_create(&Way { side: side.as_str(), direction });
             }
         }
         for outcome in [OK, FAILED] {
@@ -146,6 +168,16 @@ impl Metrics {
             n.connections_cut.clone(),
         );
         registry.register("connections_live", "Live TLS connections", n.connections_live.clone());
+        registry.register(
+            "connections_carried",
+            "Carried connections that ended, by side and outcome",
+            n.carried.clone(),
+        );
+        registry.register(
+            "carried_bytes",
+            "Bytes of carried connections that ended, towards the service and back",
+            n.bytes.clone(),
+        );
         registry.register("revocations_enforced", "Revocations in force here", n.revocations.clone());
         registry.register(
             "watch_contact_timestamp_seconds",
@@ -246,6 +278,15 @@ impl Metrics {
         self.0.connections_live.set(gauge(connections as u64));
     }
 
+    /// A carried connection ended; so much went through.
+    pub(crate) fn carried(&self, side: Side, ok: bool, towards: u64, back: u64) {
+        let (side, outcome) = (side.as_str(), if ok { OK } else { FAILED });
+        self.0.carried.get_or_create(&Ended { side, outcome }).inc();
+        for (direction, bytes) in [(TOWARDS, towards), (BACK, back)] {
+            self.0.bytes.get_or_create(&Way { side, direction }).inc_by(bytes);
+        }
+    }
+
     /// A manager was heard of.
     pub fn contact(&self, at: UnixTime) {
         self.0.watch_contact.set(at.secs());
@@ -339,6 +380,8 @@ impl Default for Metrics {
 
 const OK: &str = "ok";
 const FAILED: &str = "failed";
+const TOWARDS: &str = "towards";
+const BACK: &str = "back";
 
 fn gauge(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

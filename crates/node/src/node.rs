@@ -82,6 +82,7 @@ impl Node {
             listeners: options.listeners,
             peers: options.peers,
             source: None,
+            metrics_listen: options.metrics_listen,
             stop: CancellationToken::new(),
         };
         let node = start.run(dir).await?;
@@ -129,9 +130,16 @@ impl Node {
         let own = carry::own_of(&options.material, options.clock, &options.name, stop.child_token());
         let (credentials, source) = own.await.map_err(StartError::Material)?;
         let identity = credentials.current().identity().and_then(|own| own.id().cloned());
-        let (listeners, peers) = (options.listeners, options.peers);
-        let start =
-            Starting { identity, credentials, member: None, listeners, peers, source: Some(source), stop };
+        let start = Starting {
+            identity,
+            credentials,
+            member: None,
+            listeners: options.listeners,
+            peers: options.peers,
+            source: Some(source),
+            metrics_listen: options.metrics_listen,
+            stop,
+        };
         let node = start.run(dir).await?;
         tracing::info!(id = %node.agent, "the agent runs");
         Ok(node)
@@ -267,6 +275,7 @@ struct Starting {
     listeners: Vec<ListenerSpec>,
     peers: Vec<PeerSpec>,
     source: Option<watch::Receiver<SourceStatus>>,
+    metrics_listen: Option<SocketAddr>,
     stop: CancellationToken,
 }
 
@@ -296,7 +305,13 @@ impl Starting {
         };
         let (credentials, failures) = (node.credentials.clone(), node.failures.clone());
         let seen = admin::Seen { credentials, failures, clear };
-        let mut router = admin::router(node.admin()).merge(admin::seen(seen));
+        let shown = node.admin();
+        if let Some(address) = self.metrics_listen {
+            let served = admin::serve_loopback(address, shown.clone(), node.stop.clone()).await;
+            let served = served.map_err(StartError::Admin)?;
+            node.tasks.spawn(async move { drop(served.await) });
+        }
+        let mut router = admin::router(shown).merge(admin::seen(seen));
         if let Some(member) = &node.member {
             router = router.merge(admin::renew(member.letters.clone(), node.credentials.clone()));
         }

@@ -1,6 +1,7 @@
 //! What a node is told to do: checked options, no text left to parse.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use certus_pki::request::NamePattern;
@@ -358,6 +359,8 @@ pub struct NodeOptions {
     pub listeners: Vec<ListenerSpec>,
     /// Whom it dials.
     pub peers: Vec<PeerSpec>,
+    /// Where on loopback its numbers are served too.
+    pub metrics_listen: Option<SocketAddr>,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -373,6 +376,7 @@ impl NodeOptions {
             role,
             listeners: Vec::new(),
             peers: Vec::new(),
+            metrics_listen: None,
             clock: system_clock(),
         }
     }
@@ -392,6 +396,8 @@ pub struct AgentOptions {
     pub listeners: Vec<ListenerSpec>,
     /// Whom it dials.
     pub peers: Vec<PeerSpec>,
+    /// Where on loopback its numbers are served too.
+    pub metrics_listen: Option<SocketAddr>,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -405,6 +411,7 @@ impl AgentOptions {
             material: MaterialSpec::default(),
             listeners: Vec::new(),
             peers: Vec::new(),
+            metrics_listen: None,
             clock: system_clock(),
         }
     }

@@ -5,7 +5,7 @@
 //! 31xx: a node's own affairs; 41xx: founding, the manager's store, CA directories; 51xx: usage and configuration.
 //! A code is never reused for another meaning. 11xx: a peer's certificate; 12xx: keys, files and
 //! encodings; 21xx: tokens and joining; 22xx: what the CA refuses; 23xx: reaching a manager;
-//! 31xx: a node's own affairs; 32xx: how connections travel; 41xx: founding, the manager's store, CA directories; 51xx: usage and configuration.
+//! 31xx: a node's own affairs; 32xx: how connections travel; 33xx: what a check-up finds; 41xx: founding, the manager's store, CA directories; 51xx: usage and configuration.
 
 use std::fmt;
 
@@ -205,6 +205,23 @@ codes! {
     HTTP_PROXY = 3205;
     /// A header of the PROXY protocol is missing, malformed or cannot be made.
     PROXY_PROTOCOL = 3206;
+
+    /// Two clocks that must agree do not.
+    CLOCK_SKEW = 3301;
+    /// A disk has little room left.
+    DISK_ROOM = 3302;
+    /// A limit of the system is lower than what is configured needs.
+    LOW_LIMIT = 3303;
+    /// The managers, or they and this command, are of different versions.
+    VERSIONS_DIFFER = 3304;
+    /// The managers that vote are too few, without a leader, or behind.
+    QUORUM = 3305;
+    /// A process that holds keys may leave a core dump.
+    CORE_DUMPS = 3306;
+    /// A renewal that was due did not happen.
+    RENEWAL_OVERDUE = 3307;
+    /// An authority of the cluster ends soon.
+    AUTHORITY_ENDS = 3308;
 
     /// There is data where something new should be made.
     ALREADY_EXISTS = 4101;

@@ -27,6 +27,7 @@ use tonic::{Request, Status};
 
 pub(crate) use cluster::presence;
 pub(crate) use gate::GateLayer;
+pub use listen::CONNECTIONS_MAX;
 pub(crate) use listen::serve;
 
 use crate::shared::Shared;

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::keys::{KeysError, ManagerDir};
 use crate::members::Members;
+use crate::metrics::Standing;
 use crate::offline::RootGate;
 use crate::shared::{NotIssued, Shared};
 use crate::truth::Unanswered;
@@ -27,6 +28,10 @@ use crate::truth::Unanswered;
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Nodes overdue that are counted and named; more are counted as this many.
 const OVERDUE_MAX: usize = 1000;
+/// Tokens that are counted; more are counted as this many.
+const TOKENS_MAX: usize = 10_000;
+/// The store's files, whose sizes are shown.
+const STORE_FILES: [&str; 2] = ["log.redb", "state.redb"];
 /// How often a manager asks how far the log is committed.
 const TOUCH_EVERY: Duration = Duration::from_secs(2);
 /// After a change of trust could not be taken over, before the next try.
@@ -109,12 +114,40 @@ impl House {
         self.metrics.ready(self.not_ready().is_empty());
         self.metrics.contact(self.shared.truth.now());
         self.shared.metrics.connected(self.shared.presence.connected().len());
-        self.shared.metrics.applied(self.shared.truth.replica.status().applied.unwrap_or_default());
+        self.refresh_log();
         if let Some(identity) = snapshot.identity() {
             let issuer = self.shared.issuing().issuer.certificate().not_after;
             let root = snapshot.bundle().roots().iter().map(Root::not_after).max().unwrap_or_default();
             self.metrics.certificates(identity.leaf().not_after, issuer, root);
         }
+    }
+
+    fn refresh_log(&self) {
+        let (numbers, replica) = (&self.shared.metrics, &self.shared.truth.replica);
+        let (status, members) = (replica.status(), replica.members());
+        numbers.standing(&Standing {
+            leading: status.leading,
+            leader_known: status.leader.is_some(),
+            voter: status.voter,
+            voters: members.iter().filter(|member| member.voter).count(),
+            term: status.term,
+            applied: status.applied.unwrap_or_default(),
+            last: status.last_log.unwrap_or_default(),
+        });
+        for file in STORE_FILES {
+            let found = std::fs::metadata(self.place.store().join(file));
+            numbers.stored(file, found.map_or(0, |found| found.len()));
+        }
+        // What cannot be read is said by every call; the numbers of before stay.
+        let Ok(managers) = self.shared.managers_on_record() else { return };
+        let others = managers.iter().filter(|manager| manager.member != status.member);
+        let id = |manager: &certus_wire::v1::Manager| {
+            manager.node.parse::<SpiffeId>().map_or(manager.node.clone(), |node| node.id.to_string())
+        };
+        let offsets = replica.clock_offsets();
+        let clock = |manager: &certus_wire::v1::Manager| Some((id(manager), *offsets.get(&manager.member)?));
+        numbers.clocks(others.clone().filter_map(clock));
+        numbers.behind(others.filter_map(|manager| Some((id(manager), manager.behind?))));
     }
 
     /// Says where this manager is, until it is on record.
@@ -315,6 +348,10 @@ impl House {
         let mut told: BTreeMap<SpiffeId, UnixTime> = BTreeMap::new();
         loop {
             let now = self.shared.truth.now();
+            if let Ok(page) = self.shared.truth.scan(|view| certus_ca::tokens(view, None, TOKENS_MAX)) {
+                let usable = page.items.iter().filter(|token| token.is_live(now)).count();
+                self.shared.metrics.tokens(usable);
+            }
             match self.shared.truth.scan(|view| certus_ca::due(view, now, OVERDUE_MAX)) {
                 Ok(overdue) => {
                     self.shared.metrics.overdue(overdue.len());

@@ -36,6 +36,7 @@ mod unrecorded;
 pub mod replica;
 pub mod storage;
 
+pub use api::CONNECTIONS_MAX as API_CONNECTIONS_MAX;
 pub use backup::BackupError;
 pub use found::{FoundError, FoundOptions, Founded, OperatorIdentity, found, found_keeping, refuse_founded};
 pub use join::{JoinManagerError, JoinOptions, ManagerJoined, join};

@@ -46,6 +46,8 @@ pub struct ManagerOptions {
     pub clock: Clock,
     /// How its log is filled and cut; the default is right but for benchmarks.
     pub cadence: Cadence,
+    /// Where on loopback its numbers are served too.
+    pub metrics_listen: Option<SocketAddr>,
     /// What opens the cluster key where it is locked; without it a locked manager waits for
     /// `certus node unlock`.
     pub passphrase: Option<Arc<Passphrase>>,
@@ -60,6 +62,7 @@ impl ManagerOptions {
             advertise: None,
             clock: system_clock(),
             cadence: Cadence::default(),
+            metrics_listen: None,
             passphrase: None,
         }
     }
@@ -103,9 +106,9 @@ impl Manager {
 
         let publisher = Arc::new(Publisher::new(opened.snapshot, options.clock.clone()));
         let metrics = Metrics::new();
-        let lines = Lines::new(publisher.credentials(), metrics.clone());
-        let truth = open_truth(storage, &place, &options, lines).await?;
         let manager_metrics = ManagerMetrics::default();
+        let lines = Lines::new(publisher.credentials(), metrics.clone(), manager_metrics.clone());
+        let truth = open_truth(storage, &place, &options, lines).await?;
         let issuing = opened.issuing;
         let identity = opened.identity.clone();
         let shared =
@@ -126,7 +129,7 @@ impl Manager {
         };
         let tasks = TaskTracker::new();
         let (leaving, left) = watch::channel(false);
-        serve_admin(&dir, &house, &tasks, leaving).await?;
+        serve_admin(&dir, &house, &tasks, leaving, options.metrics_listen).await?;
         if opened.slept {
             info!("the manager's own certificate ended while it was off: it gives itself a new one");
             house.wake_with_root().await.map_err(|failed| StartError::NotWoken(failed.explain()))?;
@@ -353,6 +356,7 @@ async fn serve_admin(
     house: &House,
     tasks: &TaskTracker,
     leaving: watch::Sender<bool>,
+    metrics_listen: Option<SocketAddr>,
 ) -> Result<(), StartError> {
     let mut registry = prometheus_client::registry::Registry::default();
     house.metrics.register(&mut registry);
@@ -364,6 +368,11 @@ async fn serve_admin(
         refresh: Arc::new(move || refresh.refresh()),
     };
     let stop = house.shared.stopping.clone();
+    if let Some(address) = metrics_listen {
+        let serving = admin::serve_loopback(address, admin.clone(), stop.clone()).await;
+        let serving = serving.map_err(StartError::Admin)?;
+        tasks.spawn(async move { drop(serving.await) });
+    }
     let router = admin::router(admin)
         .merge(crate::operator::router(house.shared.clone()))
         .merge(crate::leave::router(house.shared.clone(), leaving))

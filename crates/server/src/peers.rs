@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use crate::metrics::ManagerMetrics;
 use crate::replica::{Member, MemberId, Outgoing, PeerError, Peers};
 
 /// The client of another manager.
@@ -32,6 +33,7 @@ pub(crate) struct Lines {
 struct Inner {
     credentials: Credentials,
     metrics: Metrics,
+    numbers: ManagerMetrics,
     state: Mutex<State>,
 }
 
@@ -49,8 +51,13 @@ pub(crate) struct Known {
 }
 
 impl Lines {
-    pub(crate) fn new(credentials: Credentials, metrics: Metrics) -> Lines {
-        Lines { inner: Arc::new(Inner { credentials, metrics, state: Mutex::default() }) }
+    pub(crate) fn new(credentials: Credentials, metrics: Metrics, numbers: ManagerMetrics) -> Lines {
+        Lines { inner: Arc::new(Inner { credentials, metrics, numbers, state: Mutex::default() }) }
+    }
+
+    /// What this manager counts.
+    pub(crate) fn numbers(&self) -> &ManagerMetrics {
+        &self.inner.numbers
     }
 
     /// Who has which number, and where; replaces what was known.
@@ -127,6 +134,7 @@ impl Peers for Lines {
             Ok::<_, crate::replica::SnapshotError>(())
         });
         let answered = client.snapshot(ReceiverStream::new(receiver)).await;
+        self.inner.numbers.snapshot_sent(answered.is_ok());
         match reading.await {
             Ok(Err(error)) => return Err(PeerError::Refused(error.to_string())),
             Err(error) => return Err(PeerError::Refused(error.to_string())),

@@ -254,6 +254,11 @@ impl<M: Machine> Replica<M> {
         }
     }
 
+    /// How far the clocks of the other members are ahead of ours, in seconds, as their answers told.
+    pub fn clock_offsets(&self) -> BTreeMap<MemberId, i64> {
+        self.inner.clocks.offsets()
+    }
+
     /// Waits until the replica has stopped because its disk or state failed; for ever if not.
     pub async fn failed(&self) -> Failure {
         self.inner.failures.wait().await

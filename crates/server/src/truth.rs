@@ -99,6 +99,15 @@ impl Truth {
     ///
     /// While managers elect, it waits for the one that leads. It is never proposed twice from here.
     pub(crate) async fn propose(&self, command: &Command) -> Result<Reply, Unanswered> {
+        let begin = Instant::now();
+        let reply = self.put(command).await;
+        if let (Some((lines, _)), Ok(_)) = (&self.way, &reply) {
+            lines.numbers().committed(begin.elapsed());
+        }
+        reply
+    }
+
+    async fn put(&self, command: &Command) -> Result<Reply, Unanswered> {
         // What the log cannot carry must not reach it: there it would stop every replica.
         let bytes = certus_ca::format::carry_command(command).map_err(Unanswered::Refused)?;
         let until = Instant::now() + LEADER_WITHIN;
@@ -108,8 +117,10 @@ impl Truth {
                 Err(ProposeError::NotLeading { leader }) => leader,
                 Err(error) => return Err(Unanswered::Proposal(error)),
             };
-            if let (Some(leader), Some((_, forwarder))) = (leader, &self.way) {
-                match forwarder.forward(leader, bytes.clone()).await {
+            if let (Some(leader), Some((lines, forwarder))) = (leader, &self.way) {
+                let forwarded = forwarder.forward(leader, bytes.clone()).await;
+                lines.numbers().forwarded(matches!(forwarded, Forwarded::Committed { .. }));
+                match forwarded {
                     Forwarded::Committed { outcome, index } => {
                         // Whoever asks here next must find it. Committed it is, applied here or not.
                         let _ = self.replica.wait_applied(index, APPLIED_WITHIN).await;

@@ -189,6 +189,9 @@ pub(crate) struct Start {
     #[arg(long, value_name = "true|false|permissive", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = mtls_word)]
     pub(crate) enable_mtls: Option<MtlsWord>,
+    /// Serve metrics, health and readiness over HTTP too, on an address of loopback
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) metrics_listen: Option<std::net::SocketAddr>,
     /// Managers only: what unlocks the cluster key; `-` reads standard input. Else CERTUS_PASSPHRASE, else
     /// a locked manager waits for `certus node unlock`
     #[arg(long, value_name = "FILE|-")]

@@ -24,6 +24,7 @@ pub(super) async fn run(context: &Context, start: Start) -> Result<Exit, Explana
             let mut options = ManagerOptions::new(data_dir);
             options.listen = start.listen;
             options.advertise = start.advertise;
+            options.metrics_listen = start.metrics_listen;
             options.passphrase = secret::given(start.passphrase_file.as_deref())?.map(Arc::new);
             manager(options, &mut Ending::listen()?).await
         }
@@ -37,6 +38,7 @@ pub(super) async fn run(context: &Context, start: Start) -> Result<Exit, Explana
 pub(super) async fn manager(options: ManagerOptions, ending: &mut Ending) -> Result<Exit, Explanation> {
     let Some(started) = ending.unless_told(Manager::start(options)).await else { return Ok(Exit::Done) };
     let manager = started.map_err(|error| error.explain())?;
+    ending.ready(&format!("{} serves at {}", manager.identity(), manager.address()));
     let failure = tokio::select! {
         signal = ending.told() => {
             tracing::info!(signal, "the manager ends");
@@ -44,10 +46,12 @@ pub(super) async fn manager(options: ManagerOptions, ending: &mut Ending) -> Res
         }
         failure = manager.failed() => Some(failure),
         () = manager.left() => {
+            ending.stopping();
             tracing::info!("the manager has left the cluster: its keys are removed");
             return manager.forget().await.map(|()| Exit::Done).map_err(|error| error.explain());
         }
     };
+    ending.stopping();
     let closed = manager.shutdown().await;
     match (failure, closed) {
         (Some(failure), _) => Err(failure),
@@ -75,6 +79,7 @@ async fn running(
 ) -> Result<Exit, Explanation> {
     let Some(started) = ending.unless_told(starting).await else { return Ok(Exit::Done) };
     let node = started.map_err(|error| error.explain())?;
+    ending.ready(&format!("{} runs", node.name()));
     let failure = loop {
         tokio::select! {
             letter = ending.next() => match letter {
@@ -87,6 +92,7 @@ async fn running(
             failure = node.failed() => break Some(failure),
         }
     };
+    ending.stopping();
     node.shutdown().await;
     failure.map_or(Ok(Exit::Done), Err)
 }
@@ -143,6 +149,7 @@ fn worker_options(context: &Context, start: &Start) -> Result<NodeOptions, Expla
     options.managers =
         if context.global.manager.is_empty() { config.managers } else { context.global.manager.clone() };
     options.id = id;
+    options.metrics_listen = start.metrics_listen;
     options.listeners = config.listeners;
     options.peers = config.peers;
     Ok(options)

@@ -3,7 +3,9 @@
 
 mod agent;
 mod backup;
+mod deploy;
 mod dev;
+mod doctor;
 mod failover;
 mod harness;
 mod init;
@@ -12,6 +14,8 @@ mod join;
 mod json;
 mod keys;
 mod lists;
+mod metrics;
+mod notify;
 mod operator;
 mod secrets;
 mod shells;

@@ -217,6 +217,7 @@ impl Inbound {
         let from = ends.from;
         let (carried, ended) = carry_until(wire, plain, true, admission, run).await;
         let (towards, back) = (carried.towards, carried.back);
+        self.means.metrics.carried(Side::Server, ended.is_ok(), towards, back);
         match ended {
             Ok(how) => tracing::info!(name, %from, peer, towards, back, how, "a connection ended"),
             Err(why) => {

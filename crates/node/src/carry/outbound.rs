@@ -144,6 +144,7 @@ impl End for Outbound {
         };
         let (carried, ended) = carry_until(wire, plain, false, &admission, &run).await;
         let (towards, back) = (carried.towards, carried.back);
+        self.dialer.means.metrics.carried(Side::Client, ended.is_ok(), towards, back);
         match ended {
             Ok(how) => tracing::info!(name, %from, %peer, towards, back, how, "a connection ended"),
             Err(why) => {

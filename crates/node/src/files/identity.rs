@@ -36,6 +36,22 @@ pub struct Stored {
     pub bundle: Bundle,
 }
 
+/// What somebody sees who changes nothing.
+pub struct Looked {
+    /// Whose it is.
+    pub identity: SpiffeId,
+    /// The private key; none where it is kept under a passphrase.
+    pub key: Option<PrivateKey>,
+    /// Leaf first, then its issuers.
+    pub chain: Vec<Vec<u8>>,
+    /// The leaf.
+    pub leaf: Certificate,
+    /// What the node trusted last.
+    pub bundle: Bundle,
+    /// Whether a manager said that it is of the cluster no more.
+    pub removed: bool,
+}
+
 impl Stored {
     /// These credentials at work: for the dialers and listeners of this process.
     ///
@@ -149,6 +165,32 @@ impl IdentityDir {
             self.store_now(&Fresh { key: &key, chain: &chain, bundle: &bundle })?;
         }
         Ok(Some(Stored { identity, key, chain, leaf, bundle }))
+    }
+
+    /// What is kept, without writing anything: also while a daemon runs on it, and where the key is locked.
+    ///
+    /// # Errors
+    /// A file cannot be read, or does not hold what it should.
+    pub fn look(&self) -> Result<Option<Looked>, FileError> {
+        let path = self.path.join(CREDENTIALS);
+        let Some(text) = read_text(&path)? else { return Ok(None) };
+        let wrong = |why| FileError::content(&path, why);
+        let mut certificates = Certificate::many_from_pem(&text).map_err(|error| wrong(error.explain()))?;
+        let chain = certificates.iter().map(|certificate| certificate.der.clone()).collect();
+        let leaf = certificates.swap_remove(0);
+        let key = match text.contains(pem::ENCRYPTED_PRIVATE_KEY) {
+            true => None,
+            false => Some(PrivateKey::from_pem_with(&text, None).map_err(|error| wrong(error.explain()))?),
+        };
+        if let Some(key) = key.as_ref().filter(|key| *key.public_key() != leaf.public_key) {
+            let (expected, came) = (leaf.key_hash().short(), key.public_key().hash().short());
+            let why = Explanation::new(code::KEY_MISMATCH, "the key does not fit the certificate");
+            return Err(wrong(why.halves(expected, came)));
+        }
+        let identity =
+            leaf.identity().map_err(|error| wrong(Explanation::new(code::NO_IDENTITY, error.to_string())))?;
+        let (bundle, removed) = (self.load_bundle()?, self.is_removed(&leaf)?);
+        Ok(Some(Looked { identity, key, chain, leaf, bundle, removed }))
     }
 
     /// The key for the next certificate, kept until there is one: who asks again after a lost answer

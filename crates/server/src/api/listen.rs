@@ -25,7 +25,7 @@ use crate::metrics::ManagerMetrics;
 use crate::shared::Shared;
 
 /// Connections at once: a fleet of 10,000 nodes each holds one.
-const CONNECTIONS_MAX: usize = 20_000;
+pub const CONNECTIONS_MAX: usize = 20_000;
 /// Handshaken connections waiting for gRPC to take them.
 const ACCEPTED_QUEUED: usize = 64;
 /// After the system refused to accept (no file descriptors left), before the next try.

@@ -39,12 +39,16 @@ impl v1::quorum_server::Quorum for Quorum {
         caller.map(|caller| asked.extensions_mut().insert(caller));
         self.speaks_for_itself(&asked, &head.body)?;
         let replica = &self.shared.truth.replica;
-        let mut receiving = replica.receive_snapshot(&head.body).map_err(|error| refused(&error))?;
-        while let Some(part) = parts.message().await? {
-            receiving.accept(&part.body).map_err(|error| refused(&error))?;
-        }
-        let body = receiving.finish().await.map_err(|error| refused(&error))?;
-        Ok(Response::new(v1::ReplicaMessage { body }))
+        let received = async {
+            let mut receiving = replica.receive_snapshot(&head.body).map_err(|error| refused(&error))?;
+            while let Some(part) = parts.message().await? {
+                receiving.accept(&part.body).map_err(|error| refused(&error))?;
+            }
+            receiving.finish().await.map_err(|error| refused(&error))
+        };
+        let received: Result<Vec<u8>, Status> = received.await;
+        self.shared.metrics.snapshot_received(received.is_ok());
+        Ok(Response::new(v1::ReplicaMessage { body: received? }))
     }
 
     async fn propose(&self, request: Request<v1::ProposeRequest>) -> Answer<v1::ProposeReply> {

@@ -64,6 +64,13 @@ impl Clocks {
         Ok(())
     }
 
+    /// How far the clocks of the members that were heard of are ahead of ours, in seconds.
+    pub(super) fn offsets(&self) -> BTreeMap<MemberId, i64> {
+        let own = self.now();
+        let heard = self.lock();
+        heard.iter().map(|(member, heard)| (*member, heard.clock_now().saturating_sub(own))).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<MemberId, Heard>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }

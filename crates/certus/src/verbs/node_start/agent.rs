@@ -36,6 +36,7 @@ fn options(context: &Context, start: &Start) -> Result<AgentOptions, Explanation
     if let Some(name) = start.id.as_ref().or(config.agent_name.as_ref()) {
         options.name = name.to_string();
     }
+    options.metrics_listen = start.metrics_listen;
     options.material = config.tls.material;
     options.listeners = config.listeners;
     options.peers = config.peers;
