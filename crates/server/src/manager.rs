@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use crate::api;
+use crate::clock::ClockOff;
 use crate::house::House;
 use crate::keys::{KeysError, ManagerDir};
 use crate::metrics::ManagerMetrics;
@@ -49,6 +50,9 @@ pub struct ManagerOptions {
     /// What opens the cluster key where it is locked; without it a locked manager waits for
     /// `certus node unlock`.
     pub passphrase: Option<Arc<Passphrase>>,
+    /// The operator's word that the clock is right, however far it is ahead of what the cluster knew
+    /// last. For this run.
+    pub accept_clock: bool,
 }
 
 impl ManagerOptions {
@@ -61,6 +65,7 @@ impl ManagerOptions {
             clock: system_clock(),
             cadence: Cadence::default(),
             passphrase: None,
+            accept_clock: false,
         }
     }
 }
@@ -105,6 +110,11 @@ impl Manager {
         let metrics = Metrics::new();
         let lines = Lines::new(publisher.credentials(), metrics.clone());
         let truth = open_truth(storage, &place, &options, lines).await?;
+        if let Err(wrong) = crate::clock::mind(&truth, options.accept_clock) {
+            // What is closed in order needs no repair when the clock is right.
+            let _ = truth.replica.shutdown().await;
+            return Err(wrong);
+        }
         let manager_metrics = ManagerMetrics::default();
         let issuing = opened.issuing;
         let identity = opened.identity.clone();
@@ -420,6 +430,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error("the manager's log cannot be opened")]
     Open(#[source] OpenError),
+    /// The clock cannot be right by what the cluster knows.
+    #[error(transparent)]
+    Clock(ClockOff),
     /// The state cannot be read.
     #[error(transparent)]
     Unanswered(Unanswered),
@@ -463,6 +476,7 @@ impl Explain for StartError {
             StartError::Keys(error) => error.explain(),
             StartError::Storage(error) => error.explain(),
             StartError::Open(error) => store(error),
+            StartError::Clock(off) => off.explain(),
             StartError::Unanswered(error) => error.explain(),
             StartError::Identity(error) => error.explain(),
             StartError::Unusable(error) => error.explain(),
