@@ -29,7 +29,7 @@ use crate::peers::Lines;
 use crate::replica::limits::Cadence;
 use crate::replica::{OpenError, Replica};
 use crate::shared::Shared;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{StateView, Storage, StorageError};
 use crate::truth::{CaMachine, Truth, Unanswered};
 
 /// How a manager is started.
@@ -348,11 +348,22 @@ impl Opened {
             let slept = match snapshot.check(now) {
                 Ok(()) => false,
                 Err(NotPublished::Identity(Rejection::Expired { .. })) => true,
-                Err(unusable) => return Err(StartError::Unusable(unusable)),
+                Err(unusable) => return Err(unusable_at(unusable, &view, now)),
             };
             return Ok(Opened { identity, snapshot, issuing, files, pin, slept });
         }
         Err(StartError::NoIdentity { path: dir.root().to_owned() })
+    }
+}
+
+/// A certificate whose time has not come is the first to show that the clock was set back.
+fn unusable_at(unusable: NotPublished, view: &StateView, now: UnixTime) -> StartError {
+    let known = view.at().map(UnixTime::from_secs);
+    match (&unusable, known) {
+        (NotPublished::Identity(Rejection::NotYetValid { .. }), Ok(known)) if known > now => {
+            StartError::Clock(ClockOff::Behind { now, known })
+        }
+        _ => StartError::Unusable(unusable),
     }
 }
 
