@@ -11,6 +11,7 @@ mod raw;
 mod reader;
 mod schema;
 mod show;
+mod stale;
 mod tls;
 mod warnings;
 
@@ -27,6 +28,7 @@ use tls::{Base, End, Layer};
 
 pub(crate) use schema::schema;
 pub(crate) use show::{Doc, show};
+pub(crate) use stale::StalenessOf;
 pub(crate) use tls::MtlsWord;
 pub(crate) use warnings::warnings;
 
@@ -86,6 +88,8 @@ pub(crate) struct Config {
     pub(crate) managers: Vec<String>,
     /// The file that holds the token.
     pub(crate) token_file: Option<PathBuf>,
+    /// When revocations are stale, and what follows; of a worker.
+    pub(crate) staleness: StalenessOf,
     /// What an agent calls itself; its id is its key.
     pub(crate) agent_name: Option<NodeId>,
     /// TLS as the node speaks it where listeners and peers say nothing.
@@ -157,6 +161,7 @@ impl Reader<'_> {
             data_dir: data_dir.map(|dir| self.path_of(dir)).transpose()?,
             managers,
             token_file: raw.token_file.as_ref().map(|file| self.path_of(file)).transpose()?,
+            staleness: self.staleness(raw)?,
             agent_name: agent
                 .and_then(|agent| agent.id.as_ref())
                 .map_or(Ok(None), |id| self.agent_name(id))?,
@@ -197,6 +202,8 @@ impl Reader<'_> {
                     ("manager", raw.manager.as_ref()),
                     ("managers", raw.managers.first()),
                     ("token_file", raw.token_file.as_ref()),
+                    ("revocation_stale_after", raw.revocation_stale_after.as_ref()),
+                    ("on_revocation_stale", raw.on_revocation_stale.as_ref()),
                 ];
                 match cluster.iter().find_map(|(key, place)| Some((key, (*place)?))) {
                     Some((key, place)) => Err(self.wrong(
@@ -263,6 +270,8 @@ impl RawConfig {
             || self.manager.is_some()
             || !self.managers.is_empty()
             || self.token_file.is_some()
+            || self.revocation_stale_after.is_some()
+            || self.on_revocation_stale.is_some()
         {
             return For::Worker;
         }

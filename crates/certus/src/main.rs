@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod dev;
 mod doctor;
+mod harden;
 mod home;
 mod hosts;
 mod log;
@@ -24,7 +25,7 @@ use crate::args::NoCommand;
 use crate::terminal::{Exit, Terminal};
 
 fn main() -> ExitCode {
-    harden();
+    harden::process();
     let argv: Vec<_> = std::env::args_os().collect();
     let json = args::wants_json(&argv);
     let cli = match args::parse(argv) {
@@ -56,16 +57,4 @@ fn main() -> ExitCode {
 fn failed(terminal: Terminal, told: &Explanation) -> ExitCode {
     terminal.error(told);
     ExitCode::from(Exit::failure(told.code))
-}
-
-/// Keys live in this process: no core dumps (I7), and files it makes are its user's alone.
-fn harden() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    // Refused only where the limit is lower already.
-    let _ = setrlimit(Resource::Core, none);
-    // A collector that cores are piped to is not bound by the limit (core(5)); and no other process of
-    // this user reads the memory.
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }

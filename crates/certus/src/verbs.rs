@@ -75,7 +75,11 @@ pub(crate) use show::duration;
 
 /// Carries out one command.
 pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanation> {
-    log::start(who(&cli.noun), cli.global.log);
+    let who = who(&cli.noun);
+    log::start(who, cli.global.log);
+    if who == log::Who::Daemon {
+        crate::harden::daemon();
+    }
     let context = Context::new(cli.global, terminal)?;
     let exit = match cli.noun {
         Noun::Ca(CaVerb::Init(init)) => ca_init::run(&context, *init).await,

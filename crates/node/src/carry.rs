@@ -20,6 +20,7 @@ mod quic;
 mod reload;
 mod rest;
 mod seats;
+mod stale;
 mod told;
 mod wallet;
 mod wire;
@@ -44,6 +45,7 @@ use tokio_util::task::TaskTracker;
 pub use clear::{ClearCaller, ClearSeen, InTheClear};
 pub use failures::{Failure, Failures};
 pub use reload::Reloaded;
+pub(crate) use stale::{NEVER, Stale};
 pub use wallet::Wallet;
 pub(crate) use wallet::own_of;
 
@@ -75,6 +77,8 @@ pub struct Means {
     pub failures: Failures,
     /// Who comes in the clear.
     pub clear: InTheClear,
+    /// Whether trust is too old to accept anybody by it.
+    pub(crate) stale: Stale,
 }
 
 impl Means {
@@ -82,7 +86,7 @@ impl Means {
     pub fn new(own: Credentials, metrics: Metrics) -> Means {
         let failures = Failures::new(own.clock().clone());
         let clear = InTheClear::new(own.clock().clone(), metrics.clone());
-        Means { wallet: Wallet::new(own), key: None, metrics, failures, clear }
+        Means { wallet: Wallet::new(own), key: None, metrics, failures, clear, stale: Stale::default() }
     }
 
     /// Says aloud that a peer was let in whose certificate has ended (`allow_expired`).

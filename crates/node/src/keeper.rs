@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{Bundle, Certificate, Change, Code, Delta, Directive, SpiffeId, UnixTime, code, defaults};
+use certus_pki::{Bundle, Certificate, Change, Code, Delta, Directive, SpiffeId, UnixTime, code};
 use certus_tls::{Clock, CutRecord, Identity, Publisher, Snapshot};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{Api, ApiError};
+use crate::carry::Stale;
 use crate::clock::jitter;
 use crate::files::{Fresh, IdentityDir};
 use crate::metrics::Metrics;
 use crate::renew::{self, RenewError, Renewed, Schedule, Step, removed};
+use crate::spec::{OnStale, Staleness};
 use crate::watch::{Enforced, News};
 
 /// Everything that makes the keeper act.
@@ -41,6 +43,8 @@ const WAITERS_MAX: usize = 64;
 pub(crate) struct State {
     /// Set once, when the node cannot go on.
     pub(crate) failed: Option<Explanation>,
+    /// Set while nobody is accepted because trust is stale.
+    pub(crate) closed: Option<Explanation>,
 }
 
 pub(crate) struct Keeper {
@@ -63,6 +67,9 @@ pub(crate) struct Keeper {
     /// When a manager was last heard of.
     pub(crate) contact: UnixTime,
     pub(crate) stale: bool,
+    pub(crate) staleness: Staleness,
+    /// Closed while trust is stale, where that is the policy.
+    pub(crate) gate: Stale,
     /// Why there is no watch stream, as it was last said; none while there is one.
     pub(crate) watch_lost: Option<Code>,
 }
@@ -91,25 +98,42 @@ impl Keeper {
     /// Looks at the clock: what is due is begun. Returns when to look again, at the latest.
     fn look(&mut self) -> Duration {
         let now = (self.clock)();
-        if !self.stale && now > self.contact.plus(defaults::REVOCATION_STALE_AFTER) {
-            self.stale = true;
-            self.metrics.stale();
-            tracing::warn!(
-                last_contact = %self.contact,
-                stale_after = %defaults::REVOCATION_STALE_AFTER,
-                "revocations are stale: no manager was heard of; going on with what is known"
-            );
-        }
+        let until_stale = self.look_at_trust(now);
         if self.renewing || self.is_removed() {
-            return LOOK_AGAIN;
+            return until_stale;
         }
         match self.schedule.step(now, Instant::now()) {
-            Step::Wait(pause) => pause.max(SHORTEST_PAUSE),
+            Step::Wait(pause) => pause.min(until_stale).max(SHORTEST_PAUSE),
             Step::Renew => {
                 self.begin_renewal();
-                LOOK_AGAIN
+                until_stale
             }
         }
+    }
+
+    /// Raises the alarm if no manager was heard of for too long. Returns when to look again.
+    fn look_at_trust(&mut self, now: UnixTime) -> Duration {
+        let left = self.contact.plus(self.staleness.after).secs_since(now);
+        if left >= 0 || self.stale {
+            let left = u64::try_from(left + 1).unwrap_or(LOOK_AGAIN.as_secs());
+            return Duration::from_secs(left).min(LOOK_AGAIN);
+        }
+        self.stale = true;
+        self.metrics.stale();
+        let (last_contact, stale_after) = (self.contact, self.staleness.after);
+        match self.staleness.then {
+            OnStale::Open => tracing::warn!(%last_contact, %stale_after,
+                "revocations are stale: no manager was heard of; going on with what is known"),
+            OnStale::Closed => {
+                self.gate.close(last_contact);
+                let cuts = self.publisher.registry().trust_stale(last_contact);
+                tracing::error!(code = %code::TRUST_STALE, %last_contact, %stale_after, cut = cuts.len(),
+                    "revocations are stale: no manager was heard of; nobody is accepted until one is");
+                self.count_cuts(&cuts);
+                self.state.send_modify(|state| state.closed = self.gate.check().err());
+            }
+        }
+        LOOK_AGAIN
     }
 
     fn begin_renewal(&mut self) {
@@ -153,7 +177,11 @@ impl Keeper {
 
     fn heard(&mut self) {
         self.contact = (self.clock)();
-        self.stale = false;
+        if std::mem::take(&mut self.stale) && self.staleness.then == OnStale::Closed {
+            self.gate.open();
+            self.state.send_modify(|state| state.closed = None);
+            tracing::info!("a manager was heard of: peers are accepted again");
+        }
         self.metrics.contact(self.contact);
     }
 

@@ -26,6 +26,7 @@ mod spec;
 mod enrol;
 mod keeper;
 mod renew;
+mod seldom;
 mod watch;
 
 pub mod api;
@@ -53,6 +54,6 @@ pub use metrics::Metrics;
 pub use node::{Node, StartError};
 pub use renew::RenewError;
 pub use spec::{
-    AgentOptions, Backend, E2e, Limits, ListenerSpec, MaterialSpec, Mtls, NodeOptions, PeerId, PeerSpec, Pem,
-    ProxyProtocol, TlsSpec, Transport, WS_PATH,
+    AgentOptions, Backend, E2e, Limits, ListenerSpec, MaterialSpec, Mtls, NodeOptions, OnStale, PeerId,
+    PeerSpec, Pem, ProxyProtocol, Staleness, TlsSpec, Transport, WS_PATH,
 };

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{AgentId, SpiffeId, code, defaults};
+use certus_pki::{AgentId, SpiffeId, UnixTime, code, defaults};
 use certus_tls::{BadIdentity, Credentials, Publisher, Registry, sweep_each_second};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin, AdminError};
 use crate::api::Api;
-use crate::carry::{self, Carrier, CarryError, Failures, Means, Reloaded, Wallet};
+use crate::carry::{self, Carrier, CarryError, Failures, Means, Reloaded, Stale, Wallet};
 use crate::clock::{duration, jitter};
 use crate::e2e::AgentKey;
 use crate::enrol::{EnrolError, Enrolled, enrol, learned};
@@ -22,7 +22,7 @@ use crate::keeper::{Keeper, LETTERS_MAX, State, Wake};
 use crate::metrics::Metrics;
 use crate::renew::{RenewError, Schedule};
 use crate::sources::SourceStatus;
-use crate::spec::{AgentOptions, ListenerSpec, NodeOptions, PeerSpec};
+use crate::spec::{AgentOptions, ListenerSpec, NodeOptions, OnStale, PeerSpec, Staleness};
 use crate::watch::{Enforced, run as watch_managers};
 
 /// A running node. Dropped, it ends at once; [`Node::shutdown`] ends it in order.
@@ -84,7 +84,10 @@ impl Node {
             source: None,
             metrics_listen: options.metrics_listen,
             stop: CancellationToken::new(),
+            stale: Stale::default(),
         };
+        let (stale, contact) = (start.stale.clone(), begin(&start.stale, options.staleness, &options.clock));
+        state.send_modify(|state| state.closed = stale.check().err());
         let node = start.run(dir).await?;
         let (stop, tasks, metrics) = (node.stop.clone(), node.tasks.clone(), node.metrics.clone());
         let learned = learned(&identity_dir);
@@ -98,7 +101,9 @@ impl Node {
             publisher,
             api: api.clone(),
             metrics,
-            contact: (options.clock)(),
+            contact,
+            staleness: options.staleness,
+            gate: stale,
             clock: options.clock,
             letters: letters.clone(),
             enforced,
@@ -109,7 +114,7 @@ impl Node {
             schedule: Schedule::of(&stored.leaf, jitter()),
             renewing: false,
             waiters: Vec::new(),
-            stale: false,
+            stale: contact == carry::NEVER,
             watch_lost: None,
         };
         tasks.spawn(keeper.run(inbox));
@@ -130,15 +135,17 @@ impl Node {
         let own = carry::own_of(&options.material, options.clock, &options.name, stop.child_token());
         let (credentials, source) = own.await.map_err(StartError::Material)?;
         let identity = credentials.current().identity().and_then(|own| own.id().cloned());
+        let (listeners, peers) = (options.listeners, options.peers);
         let start = Starting {
             identity,
             credentials,
             member: None,
-            listeners: options.listeners,
-            peers: options.peers,
+            listeners,
+            peers,
             source: Some(source),
             metrics_listen: options.metrics_listen,
             stop,
+            stale: Stale::default(),
         };
         let node = start.run(dir).await?;
         tracing::info!(id = %node.agent, "the agent runs");
@@ -277,6 +284,19 @@ struct Starting {
     source: Option<watch::Receiver<SourceStatus>>,
     metrics_listen: Option<SocketAddr>,
     stop: CancellationToken,
+    stale: Stale,
+}
+
+/// When a manager was heard of last, as a node begins. Where stale trust accepts nobody none was: a
+/// restart must not make old trust new.
+fn begin(stale: &Stale, staleness: Staleness, clock: &certus_tls::Clock) -> UnixTime {
+    match staleness.then {
+        OnStale::Open => clock(),
+        OnStale::Closed => {
+            stale.close(carry::NEVER);
+            carry::NEVER
+        }
+    }
 }
 
 impl Starting {
@@ -286,6 +306,7 @@ impl Starting {
         let metrics = Metrics::new();
         let mut means = Means::new(self.credentials.clone(), metrics.clone());
         means.key = Some(Arc::new(key));
+        means.stale = self.stale;
         means.wallet = means.wallet.watching(self.source);
         let (failures, wallet, clear) = (means.failures.clone(), means.wallet.clone(), means.clear.clone());
         let carrier = Carrier::start(means, self.listeners, self.peers).await.map_err(StartError::Carry)?;
@@ -328,9 +349,12 @@ const TASKS_END: Duration = Duration::from_secs(2);
 
 /// A node runs only with its addresses bound, so what can be wrong is its identity.
 fn reasons(credentials: &Credentials, state: Option<&watch::Receiver<State>>) -> Vec<Explanation> {
-    let removed = state.and_then(|state| state.borrow().failed.clone());
+    let (removed, stale) = state.map_or((None, None), |state| {
+        let state = state.borrow();
+        (state.failed.clone(), state.closed.clone())
+    });
     let unusable = credentials.current().check(credentials.now()).err().map(|error| error.explain());
-    removed.into_iter().chain(unusable).collect()
+    removed.into_iter().chain(stale).chain(unusable).collect()
 }
 
 async fn sweep(credentials: Credentials, letters: mpsc::Sender<Wake>, stop: CancellationToken) {

@@ -361,8 +361,38 @@ pub struct NodeOptions {
     pub peers: Vec<PeerSpec>,
     /// Where on loopback its numbers are served too.
     pub metrics_listen: Option<SocketAddr>,
+    /// When revocations are stale, and what becomes of connections then.
+    pub staleness: Staleness,
     /// Where the time comes from.
     pub clock: Clock,
+}
+
+/// After how long without a manager what is known of revocations is stale, and what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staleness {
+    /// An alarm after this long.
+    pub after: Lifetime,
+    /// What follows the alarm.
+    pub then: OnStale,
+}
+
+impl Default for Staleness {
+    /// An alarm after an hour, and going on.
+    fn default() -> Staleness {
+        Staleness { after: certus_pki::defaults::REVOCATION_STALE_AFTER, then: OnStale::Open }
+    }
+}
+
+/// What becomes of connections when it is not known anymore who was revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStale {
+    /// They go on by what is known (I9).
+    #[default]
+    Open,
+    /// Nobody is accepted and nobody dialled by the cluster's trust, and live connections end by
+    /// their rule for revocations, until a manager is heard of again. A node that starts has not heard of
+    /// one yet.
+    Closed,
 }
 
 impl NodeOptions {
@@ -377,6 +407,7 @@ impl NodeOptions {
             listeners: Vec::new(),
             peers: Vec::new(),
             metrics_listen: None,
+            staleness: Staleness::default(),
             clock: system_clock(),
         }
     }

@@ -192,6 +192,8 @@ codes! {
     FOREIGN_ROOTS = 3110;
     /// More connections at once than a listener carries.
     TOO_MANY_CONNECTIONS = 3111;
+    /// Whether peers were revoked is not known: no manager was heard of for too long.
+    TRUST_STALE = 3120;
 
     /// The other end breaks the rules of the transport, or speaks another.
     TRANSPORT_BROKEN = 3201;
@@ -253,6 +255,8 @@ codes! {
     NEWER_FORMAT = 4132;
     /// A manager cannot be made the only one.
     NOT_RECOVERABLE = 4133;
+    /// The clock and the time of the cluster's last change are too far apart.
+    CLOCK_OFF = 4140;
 
     /// The command or its options are wrong.
     USAGE = 5101;

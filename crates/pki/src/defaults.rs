@@ -39,6 +39,14 @@ pub const HEARTBEAT: Lifetime = Lifetime::from_secs(10);
 pub const SILENCE_MAX: Lifetime = Lifetime::from_secs(30);
 /// Revocations not refreshed for this long are stale: an alarm, and with `closed` a refusal.
 pub const REVOCATION_STALE_AFTER: Lifetime = Lifetime::from_hours(1);
+/// Two heartbeats: with less a living manager would seem gone.
+pub const REVOCATION_STALE_AFTER_MIN: Lifetime = Lifetime::from_secs(20);
+/// How far the time of the cluster's last change may be ahead of a lone manager's clock. Beyond what
+/// clocks differ anyway, and what a certificate is dated back by.
+pub const CLOCK_BEHIND_MAX: Lifetime = Lifetime::from_secs(60);
+/// How far a lone manager's clock may run ahead of what it knew last without an operator's word. As long
+/// as the longest token lives: a wrong clock cannot be taken for a machine that was off over the holidays.
+pub const CLOCK_LEAP_MAX: Lifetime = Lifetime::from_days(30);
 /// A TLS handshake that takes longer is ended.
 pub const HANDSHAKE_TIMEOUT: Lifetime = Lifetime::from_secs(10);
 /// A call to a manager that takes longer is given up.
@@ -103,7 +111,10 @@ table! {
     "longest wait between attempts", BACKOFF_MAX, "fixed", "a manager that is back is found within minutes";
     "heartbeat of the watch stream", HEARTBEAT, "fixed", "three fit into the silence that ends it";
     "silence that ends a watch stream", SILENCE_MAX, "fixed", "a blocked stream is noticed in half a minute";
-    "revocations stale after", REVOCATION_STALE_AFTER, "fixed", "alarm while the managers are away";
+    "revocations stale after", REVOCATION_STALE_AFTER, "`revocation_stale_after`", "alarm while the managers are away; with `on_revocation_stale: closed` nobody is accepted then";
+    "shortest time to stale revocations", REVOCATION_STALE_AFTER_MIN, "fixed", "two heartbeats: with less a living manager would seem gone";
+    "a lone manager's clock behind the last change", CLOCK_BEHIND_MAX, "fixed", "beyond it nothing could be issued until that time comes: it says so at start";
+    "a lone manager's clock ahead of what it knew", CLOCK_LEAP_MAX, "`manager start --accept-clock`", "a wrong clock must not carry the cluster's time away";
     "handshake timeout", HANDSHAKE_TIMEOUT, "fixed", "a slow client does not hold a place";
     "call timeout", CALL_TIMEOUT, "fixed", "a command answers or says why not";
     "drain at shutdown", DRAIN, "fixed", "open connections may finish";

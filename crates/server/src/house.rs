@@ -102,6 +102,7 @@ impl House {
         if let Err(unusable) = self.shared.publisher.current().check(self.shared.truth.now()) {
             reasons.push(unusable.explain());
         }
+        reasons.extend(crate::clock::why_not_ready(&self.shared.truth));
         reasons.extend(self.awaits_root());
         reasons
     }

@@ -14,6 +14,7 @@ mod peers;
 
 pub mod api;
 pub mod backup;
+mod clock;
 mod house;
 mod issuers;
 mod keys;
@@ -26,6 +27,7 @@ mod operator;
 mod presence;
 mod rate;
 pub mod recover;
+mod refusals;
 mod retire;
 mod sealing;
 mod shared;
@@ -38,6 +40,7 @@ pub mod storage;
 
 pub use api::CONNECTIONS_MAX as API_CONNECTIONS_MAX;
 pub use backup::BackupError;
+pub use clock::ClockOff;
 pub use found::{FoundError, FoundOptions, Founded, OperatorIdentity, found, found_keeping, refuse_founded};
 pub use join::{JoinManagerError, JoinOptions, ManagerJoined, join};
 pub use keys::KeysError;

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use crate::api;
+use crate::clock::ClockOff;
 use crate::house::House;
 use crate::keys::{KeysError, ManagerDir};
 use crate::metrics::ManagerMetrics;
@@ -28,7 +29,7 @@ use crate::peers::Lines;
 use crate::replica::limits::Cadence;
 use crate::replica::{OpenError, Replica};
 use crate::shared::Shared;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{StateView, Storage, StorageError};
 use crate::truth::{CaMachine, Truth, Unanswered};
 
 /// How a manager is started.
@@ -51,6 +52,9 @@ pub struct ManagerOptions {
     /// What opens the cluster key where it is locked; without it a locked manager waits for
     /// `certus node unlock`.
     pub passphrase: Option<Arc<Passphrase>>,
+    /// The operator's word that the clock is right, however far it is ahead of what the cluster knew
+    /// last. For this run.
+    pub accept_clock: bool,
 }
 
 impl ManagerOptions {
@@ -64,6 +68,7 @@ impl ManagerOptions {
             cadence: Cadence::default(),
             metrics_listen: None,
             passphrase: None,
+            accept_clock: false,
         }
     }
 }
@@ -109,6 +114,11 @@ impl Manager {
         let manager_metrics = ManagerMetrics::default();
         let lines = Lines::new(publisher.credentials(), metrics.clone(), manager_metrics.clone());
         let truth = open_truth(storage, &place, &options, lines).await?;
+        if let Err(wrong) = crate::clock::mind(&truth, options.accept_clock) {
+            // What is closed in order needs no repair when the clock is right.
+            let _ = truth.replica.shutdown().await;
+            return Err(wrong);
+        }
         let issuing = opened.issuing;
         let identity = opened.identity.clone();
         let shared =
@@ -343,11 +353,22 @@ impl Opened {
             let slept = match snapshot.check(now) {
                 Ok(()) => false,
                 Err(NotPublished::Identity(Rejection::Expired { .. })) => true,
-                Err(unusable) => return Err(StartError::Unusable(unusable)),
+                Err(unusable) => return Err(unusable_at(unusable, &view, now)),
             };
             return Ok(Opened { identity, snapshot, issuing, files, pin, slept });
         }
         Err(StartError::NoIdentity { path: dir.root().to_owned() })
+    }
+}
+
+/// A certificate whose time has not come is the first to show that the clock was set back.
+fn unusable_at(unusable: NotPublished, view: &StateView, now: UnixTime) -> StartError {
+    let known = view.at().map(UnixTime::from_secs);
+    match (&unusable, known) {
+        (NotPublished::Identity(Rejection::NotYetValid { .. }), Ok(known)) if known > now => {
+            StartError::Clock(ClockOff::Behind { now, known })
+        }
+        _ => StartError::Unusable(unusable),
     }
 }
 
@@ -443,6 +464,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error("the manager's log cannot be opened")]
     Open(#[source] OpenError),
+    /// The clock cannot be right by what the cluster knows.
+    #[error(transparent)]
+    Clock(ClockOff),
     /// The state cannot be read.
     #[error(transparent)]
     Unanswered(Unanswered),
@@ -486,6 +510,7 @@ impl Explain for StartError {
             StartError::Keys(error) => error.explain(),
             StartError::Storage(error) => error.explain(),
             StartError::Open(error) => store(error),
+            StartError::Clock(off) => off.explain(),
             StartError::Unanswered(error) => error.explain(),
             StartError::Identity(error) => error.explain(),
             StartError::Unusable(error) => error.explain(),

@@ -3,7 +3,8 @@
 //! Local and bounded (I6): nothing that is not authenticated reaches the replicated log.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ pub(crate) struct RateLimit {
 }
 
 /// An IPv4 address, or the /64 that one IPv6 customer has.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Network {
     V4([u8; 4]),
     V6([u8; 8]),
@@ -64,6 +65,20 @@ impl RateLimit {
             Ok(())
         } else {
             Err(Duration::from_secs_f64((1.0 - bucket.left) / PER_SECOND))
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Network::V4(address) => write!(f, "{}", Ipv4Addr::from(*address)),
+            Network::V6(prefix) => {
+                let mut address = [0; 16];
+                address[..8].copy_from_slice(prefix);
+                write!(f, "{}/64", Ipv6Addr::from(address))
+            }
+            Network::Others => f.write_str("others"),
         }
     }
 }

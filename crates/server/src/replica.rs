@@ -217,6 +217,18 @@ impl<M: Machine> Replica<M> {
         matches!(waited, Ok(Ok(_)))
     }
 
+    /// Whether this replica is the only voter: then nobody can tell it that its clock is wrong.
+    pub(crate) fn is_alone(&self) -> bool {
+        let metrics = self.inner.raft.metrics();
+        let now = metrics.borrow();
+        now.membership_config.membership().voter_ids().eq([self.inner.member])
+    }
+
+    /// See [`Clocks::bound_leaps`]. In seconds.
+    pub(crate) fn bound_leaps(&self, known: i64, max: i64) {
+        self.inner.clocks.bound_leaps(known, max);
+    }
+
     fn gone(&self) -> ProposeError {
         match self.inner.failures.first() {
             Some(failure) => ProposeError::Failed(failure),

@@ -17,6 +17,7 @@ use crate::keys::{IssuingKey, KeysError, ManagerDir};
 use crate::metrics::ManagerMetrics;
 use crate::presence::Presence;
 use crate::rate::RateLimit;
+use crate::refusals::Refusals;
 use crate::replica::MemberId;
 use crate::truth::{Truth, Unanswered};
 use crate::unrecorded::Unrecorded;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) presence: Presence,
     pub(crate) rate: RateLimit,
+    /// What is said of callers who are refused.
+    pub(crate) refusals: Refusals,
     pub(crate) metrics: ManagerMetrics,
     pub(crate) stopping: CancellationToken,
     /// Where its secrets are.
@@ -62,6 +65,7 @@ impl Shared {
             publisher,
             presence: Presence::new(),
             rate: RateLimit::new(),
+            refusals: Refusals::default(),
             metrics,
             stopping: CancellationToken::new(),
             place,

@@ -103,6 +103,12 @@ pub enum CutReason {
         /// The last moment in which it was.
         until: UnixTime,
     },
+    /// Nobody who knows what was revoked has been heard of for too long.
+    #[error("no manager was heard of since {since}: whether the peer was revoked is not known any more")]
+    TrustStale {
+        /// When one was heard of last.
+        since: UnixTime,
+    },
 }
 
 impl CutReason {
@@ -117,9 +123,10 @@ impl CutReason {
             )
             | CutReason::OtherRoots(_)
             | CutReason::PlaintextEnded { .. } => Change::Policy,
-            CutReason::Peer(_) | CutReason::OwnRevoked { .. } | CutReason::OwnUntrusted { .. } => {
-                Change::Revocation
-            }
+            CutReason::Peer(_)
+            | CutReason::OwnRevoked { .. }
+            | CutReason::OwnUntrusted { .. }
+            | CutReason::TrustStale { .. } => Change::Revocation,
             CutReason::OwnReplaced => Change::Rotation,
         }
     }
@@ -143,6 +150,9 @@ impl Explain for CutReason {
                 .fact("now", now)
                 .fact("until", until)
                 .hint("give the caller a certificate, or move `mtls_until` of the listener"),
+            CutReason::TrustStale { since } => Explanation::new(code::TRUST_STALE, self.to_string())
+                .fact("last heard of", since)
+                .hint("bring the managers back: certus cluster status"),
         }
     }
 }

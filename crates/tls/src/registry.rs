@@ -273,6 +273,17 @@ impl Registry {
         connection.lives_until(peer.chain_not_after);
     }
 
+    /// Ends the connections whose peers showed a certificate, as their rules for revocations say: since
+    /// `since` nobody told whom to trust.
+    pub fn trust_stale(self: &Arc<Self>, since: UnixTime) -> Vec<CutRecord> {
+        let known = {
+            let inner = lock(&self.inner);
+            let known = inner.live.values().filter(|connection| connection.peer.is_some());
+            known.map(|connection| (connection.id, CutReason::TrustStale { since })).collect()
+        };
+        self.end(known)
+    }
+
     /// Connections of one listener that came in the clear live until then, as their rules say.
     pub(crate) fn clear_until(
         self: &Arc<Self>,

@@ -202,6 +202,15 @@ pub(crate) struct Start {
     /// Managers only: where the others reach it, instead of what was said last
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
+    /// Workers only: alarm after so long without a manager, in the place of the configuration's
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) revocation_stale_after: Option<String>,
+    /// Workers only: whether peers are accepted by what is known then
+    #[arg(long, value_name = "open|closed")]
+    pub(crate) on_revocation_stale: Option<String>,
+    /// Managers only: the clock is right, however far it is ahead of what the cluster knew last
+    #[arg(long)]
+    pub(crate) accept_clock: bool,
 }
 
 fn mtls_word(text: &str) -> Result<MtlsWord, String> {

@@ -25,6 +25,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) managers: Vec<Text>,
     pub(super) token_file: Option<Text>,
+    pub(super) revocation_stale_after: Option<Text>,
+    pub(super) on_revocation_stale: Option<Text>,
     pub(super) agent: Option<Spanned<RawAgent>>,
     pub(super) tls: Option<RawTls>,
     #[serde(default)]

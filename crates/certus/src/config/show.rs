@@ -41,6 +41,8 @@ pub(crate) fn show(config: &Config, data_dir: &std::path::Path) -> Doc {
             map.add("data_dir", Doc::Text(dir));
             map.add("managers", Doc::List(config.managers.iter().map(Doc::text).collect()));
             map.add_some("token_file", config.token_file.as_ref().map(|file| Doc::text(file.display())));
+            map.add("revocation_stale_after", Doc::text(config.staleness.0.after));
+            map.add("on_revocation_stale", Doc::text(super::stale::word(config.staleness.0.then)));
         }
     }
     map.add("tls", tls(&config.tls, true));

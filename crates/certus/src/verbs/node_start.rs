@@ -25,6 +25,7 @@ pub(super) async fn run(context: &Context, start: Start) -> Result<Exit, Explana
             options.listen = start.listen;
             options.advertise = start.advertise;
             options.metrics_listen = start.metrics_listen;
+            options.accept_clock = start.accept_clock;
             options.passphrase = secret::given(start.passphrase_file.as_deref())?.map(Arc::new);
             manager(options, &mut Ending::listen()?).await
         }
@@ -120,6 +121,9 @@ async fn reload(node: &Node, config: Result<Config, Explanation>) {
 
 /// Flags before environment before configuration before defaults.
 fn worker_options(context: &Context, start: &Start) -> Result<NodeOptions, Explanation> {
+    if start.accept_clock {
+        return Err(only_for("--accept-clock", "manager", "a worker's clock is nobody else's"));
+    }
     for (option, given) in [("--listen", start.listen.is_some()), ("--advertise", start.advertise.is_some())]
     {
         if given {
@@ -152,6 +156,8 @@ fn worker_options(context: &Context, start: &Start) -> Result<NodeOptions, Expla
     options.metrics_listen = start.metrics_listen;
     options.listeners = config.listeners;
     options.peers = config.peers;
+    let told = (start.revocation_stale_after.as_deref(), start.on_revocation_stale.as_deref());
+    options.staleness = config.staleness.told(told)?;
     Ok(options)
 }
 
@@ -174,6 +180,8 @@ fn refuse_workers_options(start: &Start) -> Result<(), Explanation> {
         ("--config", start.config.is_some()),
         ("--id", start.id.is_some()),
         ("--enable-mtls", start.enable_mtls.is_some()),
+        ("--revocation-stale-after", start.revocation_stale_after.is_some()),
+        ("--on-revocation-stale", start.on_revocation_stale.is_some()),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((option, _)) => Err(only_for(option, "worker", "a manager's data directory says who it is")),

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use certus_pki::code;
 use certus_pki::explain::Explanation;
@@ -14,6 +14,7 @@ use super::seats::{Seat, Seats};
 use super::{Current, Run};
 use crate::api::tune;
 use crate::metrics::Metrics;
+use crate::seldom::Seldom;
 
 /// Out of file descriptors or memory: others must end first, and asking at once only burns time.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -50,7 +51,7 @@ impl Accepting {
     /// Accepts until closing. Each connection is carried by a task of its own, so that a slow handshake
     /// holds up nobody.
     pub(super) async fn run<E: End>(self, current: Current<E>) {
-        let seats = Seats::new();
+        let (seats, seldom) = (Seats::new(), Seldom::default());
         loop {
             let accepted = tokio::select! {
                 () = self.run.closing.cancelled() => return,
@@ -60,7 +61,7 @@ impl Accepting {
             let (tcp, from) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    self.refused_by_system(end.name(), &error, &seats).await;
+                    self.refused_by_system(end.name(), &error, &seats, &seldom).await;
                     continue;
                 }
             };
@@ -77,12 +78,14 @@ impl Accepting {
         }
     }
 
-    async fn refused_by_system(&self, name: &str, error: &io::Error, seats: &Seats) {
+    async fn refused_by_system(&self, name: &str, error: &io::Error, seats: &Seats, seldom: &Seldom) {
         self.metrics.accept_failed();
         let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
         if exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
             let asked = seats.clear_unsettled();
-            tracing::warn!(name, %error, asked, "cannot accept now; trying again");
+            if let Some(before) = seldom.says(Instant::now()) {
+                tracing::warn!(name, %error, asked, before, "cannot accept now; trying again");
+            }
             tokio::time::sleep(EXHAUSTED_PAUSE).await;
         } else {
             // The caller went away before it was accepted.

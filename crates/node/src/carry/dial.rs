@@ -70,6 +70,10 @@ impl Dialer {
 
     /// A stream to the peer, whom everything that can has proven to be the one.
     pub(super) async fn open(&self) -> Result<(Wire, Admission), Explanation> {
+        let by_cluster = self.spec.tls.strict && !self.spec.plaintext && self.spec.tls.material.ca.is_none();
+        if by_cluster {
+            self.means.stale.check()?;
+        }
         let (wire, exporter, admission) = match self.spec.transport {
             Transport::Tcp => {
                 let (outer, admission) = self.outer().await?;

@@ -113,12 +113,20 @@ impl Inbound {
     /// Whether a stream of a connection that carries many is accepted, before it is answered: the
     /// connection may be old.
     pub(super) fn judge_stream(&self, asked: bool, admission: &Admission) -> Result<(), Explanation> {
+        self.fresh_enough()?;
         if asked {
             self.e2e_key()?;
             return admission.recheck().map_err(|rejection| rejection.explain());
         }
         self.known_enough(admission)?;
         admission.check_bare_stream().map_err(|rejection| rejection.explain())
+    }
+
+    /// Whether those who come can be judged, where the cluster says who is trusted.
+    fn fresh_enough(&self) -> Result<(), Explanation> {
+        let tls = &self.spec.tls;
+        let by_cluster = !self.spec.plaintext && tls.mtls != Mtls::Off && tls.material.ca.is_none();
+        if by_cluster { self.means.stale.check() } else { Ok(()) }
     }
 
     /// Whether TLS, or the wish for plaintext, says enough of a caller that begins no session.
@@ -156,7 +164,7 @@ impl Inbound {
             }
             return Ok((wire, admission.clone()));
         }
-        let key = match self.e2e_key() {
+        let key = match self.fresh_enough().and_then(|()| self.e2e_key()) {
             Ok(key) => key,
             Err(why) => {
                 wire.abort(&why).await;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use certus_pki::explain::Explanation;
 use certus_pki::{Explain, code, defaults};
@@ -23,6 +23,7 @@ use super::stream::PeerStream;
 use crate::api::tune;
 use crate::clock::duration;
 use crate::metrics::Side;
+use crate::seldom::Seldom;
 use crate::spec::Limits;
 
 /// Connections whose handshake is over may wait so many at once for the application to take them.
@@ -98,7 +99,7 @@ impl Listener {
         let server = inner.server(options.alpn, true);
         let (ready, accepted) = mpsc::channel(READY_MAX);
         let handshakes = Arc::new(Semaphore::new(options.limits.handshakes));
-        let accepting = Arc::new(Accepting { inner, server, handshakes, ready });
+        let accepting = Arc::new(Accepting { inner, server, handshakes, ready, seldom: Seldom::default() });
         tokio::spawn(accepting.run(tcp, options.limits.connections));
         Ok(Listener { ready: accepted, bound })
     }
@@ -133,6 +134,7 @@ struct Accepting {
     server: Arc<Server>,
     handshakes: Arc<Semaphore>,
     ready: mpsc::Sender<PeerStream>,
+    seldom: Seldom,
 }
 
 impl Accepting {
@@ -187,7 +189,9 @@ impl Accepting {
         self.inner.audit.metrics.accept_failed();
         let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
         if exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
-            tracing::warn!(endpoint = self.inner.name, %error, "cannot accept now; trying again");
+            if let Some(before) = self.seldom.says(Instant::now()) {
+                tracing::warn!(endpoint = self.inner.name, %error, before, "cannot accept now; trying again");
+            }
             tokio::time::sleep(EXHAUSTED_PAUSE).await;
         } else {
             // The caller went away before it was accepted.

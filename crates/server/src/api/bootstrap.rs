@@ -27,6 +27,7 @@ impl v1::bootstrap_server::Bootstrap for Bootstrap {
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::Credentials>, Status> {
         let caller = request.extensions().get::<Caller>();
+        let ip = caller.map(|caller| caller.address.ip());
         let from = caller.map(|caller| caller.address.to_string()).unwrap_or_default();
         let mut request = request.into_inner();
         let ask = read(&request);
@@ -46,7 +47,9 @@ impl v1::bootstrap_server::Bootstrap for Bootstrap {
             Err(error) => {
                 let explanation = certus_pki::Explain::explain(&error);
                 self.shared.metrics.refused(explanation.code);
-                info!(%id, %role, %token, %from, %explanation, "join refused");
+                if self.shared.refusals.says(explanation.code, ip) {
+                    info!(%id, %role, %token, %from, %explanation, "join refused");
+                }
                 Err(refuse(&explanation))
             }
         }

@@ -85,7 +85,12 @@ where
                 Ok(()) => inner.call(request).await,
                 Err(refusal) => {
                     shared.metrics.refused(refusal.code);
-                    info!(%call, %refusal, "call refused");
+                    let from = caller.as_ref().map(|caller| caller.address);
+                    if shared.refusals.says(refusal.code, from.map(|from| from.ip())) {
+                        let peer = caller.as_ref().and_then(|caller| caller.peer.as_ref());
+                        let peer = peer.map(|peer| peer.peer.name());
+                        info!(%call, from = from.map(tracing::field::display), peer, %refusal, "call refused");
+                    }
                     Ok(to_status(&refusal).into_http())
                 }
             }

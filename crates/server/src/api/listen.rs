@@ -15,13 +15,14 @@ use certus_tls::{Server, TlsStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::strangers::{STRANGER_LIFE, Stranger, Strangers};
 use super::{Caller, GateLayer, routes};
-use crate::metrics::ManagerMetrics;
 use crate::shared::Shared;
 
 /// Connections at once: a fleet of 10,000 nodes each holds one.
@@ -45,11 +46,11 @@ pub(crate) async fn serve(
     let (accepted, connections) = mpsc::channel(ACCEPTED_QUEUED);
     let stopping = shared.stopping.clone();
     let acceptor = tokio::spawn({
-        let (stopping, refused) = (stopping.clone(), shared.metrics.clone());
+        let (stopping, shared) = (stopping.clone(), shared.clone());
         async move {
             tokio::select! {
-                () = accept(listener, tls, metrics, refused, accepted) => {}
-                () = stopping.cancelled() => {}
+                () = accept(listener, tls, metrics, &shared, accepted) => {}
+                () = shared.refusals.tell(stopping) => {}
             }
         }
     });
@@ -69,7 +70,7 @@ async fn accept(
     listener: TcpListener,
     tls: Arc<Server>,
     metrics: Metrics,
-    refused: ManagerMetrics,
+    shared: &Arc<Shared>,
     accepted: mpsc::Sender<io::Result<Connection>>,
 ) {
     let strangers = Arc::new(Strangers::default());
@@ -79,27 +80,37 @@ async fn accept(
         let (tcp, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                warn!(%error, "the system refused to accept a connection");
+                if shared.refusals.says(code::UNAVAILABLE, None) {
+                    warn!(%error, "the system refused to accept a connection; trying again");
+                }
                 metrics.accept_failed();
+                strangers.give_way();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Some(stranger) = strangers.admit(address.ip()) else {
-            refused.refused(code::TOO_MANY_CONNECTIONS);
-            debug!(%address, "hung up: too many connections without a certificate");
-            continue;
-        };
+        let (stranger, gave_way) = strangers.admit(address.ip());
+        if gave_way {
+            shared.metrics.refused(code::TOO_MANY_CONNECTIONS);
+            if shared.refusals.says(code::TOO_MANY_CONNECTIONS, Some(address.ip())) {
+                info!(last = %address, "too many connections without a certificate: the oldest give way");
+            }
+        }
         let (tls, metrics, accepted) = (tls.clone(), metrics.clone(), accepted.clone());
+        let shared = shared.clone();
         tokio::spawn(async move {
             let _ = tcp.set_nodelay(true);
-            match tls.accept(tcp).await {
+            let accepting = tokio::select! {
+                accepting = tls.accept(tcp) => accepting,
+                () = stranger.gone() => return,
+            };
+            match accepting {
                 Ok(stream) => {
                     metrics.handshake(Side::Server, Ok(()));
                     let peer = stream.peer().cloned().map(Arc::new);
                     let unknown = peer.is_none().then(|| Unknown {
+                        end: Box::pin(tokio::time::timeout(STRANGER_LIFE, stranger.gone())),
                         _stranger: stranger,
-                        end: Box::pin(tokio::time::sleep(STRANGER_LIFE)),
                     });
                     let caller = Caller { peer, address };
                     let connection = Connection { stream, caller, unknown, _place: place };
@@ -107,7 +118,10 @@ async fn accept(
                 }
                 Err(error) => {
                     metrics.handshake(Side::Server, Err(&error));
-                    info!(%address, explanation = %error.explain(), "handshake refused");
+                    let explanation = error.explain();
+                    if shared.refusals.says(explanation.code, Some(address.ip())) {
+                        info!(%address, %explanation, "handshake refused");
+                    }
                 }
             }
         });
@@ -127,7 +141,7 @@ struct Connection {
 struct Unknown {
     _stranger: Stranger,
     /// When it is hung up on.
-    end: Pin<Box<tokio::time::Sleep>>,
+    end: Pin<Box<Timeout<WaitForCancellationFutureOwned>>>,
 }
 
 impl Connected for Connection {

@@ -146,9 +146,11 @@ impl Quorum {
                 index: committed.index,
             }),
             Err(ProposeError::NotLeading { leader }) => Err(Kind::NotLeading(v1::NotLeading { leader })),
-            Err(error @ (ProposeError::TooLarge { .. } | ProposeError::ClockOff { .. })) => {
-                Err(Kind::Failed(error.to_string()))
-            }
+            Err(
+                error @ (ProposeError::TooLarge { .. }
+                | ProposeError::ClockOff { .. }
+                | ProposeError::ClockLeapt { .. }),
+            ) => Err(Kind::Failed(error.to_string())),
             Err(error) => Err(Kind::Unknown(error.to_string())),
         }
     }

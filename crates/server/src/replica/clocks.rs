@@ -18,6 +18,15 @@ use super::{Clock, Membership};
 pub(super) struct Clocks {
     own: Clock,
     heard: Arc<Mutex<BTreeMap<MemberId, Heard>>>,
+    /// What a lone voter holds its own clock against, which nobody else can.
+    leap: Arc<Mutex<Option<Leap>>>,
+}
+
+/// The last time that was taken for right, and how far the clock may be ahead of it.
+#[derive(Clone, Copy)]
+struct Leap {
+    known: Heard,
+    max: i64,
 }
 
 #[derive(Clone, Copy)]
@@ -28,12 +37,32 @@ struct Heard {
 
 impl Clocks {
     pub(super) fn new(own: Clock) -> Clocks {
-        Clocks { own, heard: Arc::default() }
+        Clocks { own, heard: Arc::default(), leap: Arc::default() }
     }
 
     /// Our own clock.
     pub(super) fn now(&self) -> i64 {
         (self.own)()
+    }
+
+    /// From now on a lone voter does not propose while its clock is more than `max` seconds ahead of
+    /// `known`, or of what it proposed since.
+    pub(super) fn bound_leaps(&self, known: i64, max: i64) {
+        let known = Heard { clock: known, at: Instant::now() };
+        *self.leap.lock().unwrap_or_else(PoisonError::into_inner) = Some(Leap { known, max });
+    }
+
+    fn check_leap(&self, own: i64) -> Result<(), ProposeError> {
+        let mut leap = self.leap.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(leap) = leap.as_mut() else { return Ok(()) };
+        let known = leap.known.clock_now();
+        if own.saturating_sub(known) > leap.max {
+            return Err(ProposeError::ClockLeapt { own, known });
+        }
+        if own > known {
+            leap.known = Heard { clock: own, at: Instant::now() };
+        }
+        Ok(())
     }
 
     /// Notes what a member's answer said.
@@ -49,8 +78,11 @@ impl Clocks {
         member: MemberId,
         membership: &Membership,
     ) -> Result<(), ProposeError> {
-        let heard = self.lock();
         let voters: BTreeSet<MemberId> = membership.voter_ids().collect();
+        if voters.len() <= 1 {
+            return self.check_leap(own);
+        }
+        let heard = self.lock();
         let others = voters.iter().filter(|id| **id != member);
         let mut others: Vec<i64> = others.filter_map(|id| heard.get(id)).map(Heard::clock_now).collect();
         others.sort_unstable();

@@ -79,6 +79,14 @@ pub enum ProposeError {
         /// The median of the others' clocks.
         others: i64,
     },
+    /// This manager is alone, and its clock is far ahead of what it knew last. It was not proposed.
+    #[error("this manager's clock says {own}, and by what it knew last it is {known} (Unix seconds)")]
+    ClockLeapt {
+        /// Our clock, in Unix seconds.
+        own: i64,
+        /// What the clock should say by the last proposal and the time since.
+        known: i64,
+    },
     /// It was proposed, and this manager lost the lead or the majority before it was committed. It
     /// may or may not be committed, now or later.
     #[error("this manager lost the lead or the majority: the command may or may not be committed")]

@@ -202,8 +202,9 @@ fn not_changed(error: ProposeError) -> MembershipError {
         ProposeError::NotLeading { leader } => MembershipError::NotLeading { leader },
         ProposeError::Failed(failure) => MembershipError::Failed(failure),
         ProposeError::Stopped => MembershipError::Stopped,
-        ProposeError::TooLarge { .. } | ProposeError::ClockOff { .. } | ProposeError::Unknown => {
-            MembershipError::Unknown
-        }
+        ProposeError::TooLarge { .. }
+        | ProposeError::ClockOff { .. }
+        | ProposeError::ClockLeapt { .. }
+        | ProposeError::Unknown => MembershipError::Unknown,
     }
 }

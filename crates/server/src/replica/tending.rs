@@ -37,15 +37,20 @@ impl<M: Machine> Replica<M> {
             let now = metrics.borrow();
             let clocks = &self.inner.clocks;
             let checked = clocks.check(clocks.now(), now.id, now.membership_config.membership());
-            checked.err().filter(|error| matches!(error, ProposeError::ClockOff { .. }))
+            checked.err().filter(|error| {
+                matches!(error, ProposeError::ClockOff { .. } | ProposeError::ClockLeapt { .. })
+            })
         };
         let since = off.as_ref().map(|_| off_since.unwrap_or_else(Instant::now));
         if let (Some(error), None) = (&off, off_since) {
             tracing::error!(%error, "this manager does not propose until its clock is right");
         }
         let round = (limits::STAND_ASIDE + limits::STAND_ASIDE_PAUSE).as_millis();
-        let aside =
-            since.is_some_and(|since| since.elapsed().as_millis() % round < limits::STAND_ASIDE.as_millis());
+        // A lone voter has nobody to stand aside for.
+        let others = matches!(off, Some(ProposeError::ClockOff { .. }));
+        let aside = others
+            && since
+                .is_some_and(|since| since.elapsed().as_millis() % round < limits::STAND_ASIDE.as_millis());
         raft.runtime_config().heartbeat(!aside);
         raft.runtime_config().elect(!aside);
         since

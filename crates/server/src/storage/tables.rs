@@ -39,6 +39,14 @@ impl StateView {
         number(&self.file, Own::AppliedNext, bytes)
     }
 
+    /// The last time that was applied, in Unix seconds; the least there is on an empty state.
+    pub(crate) fn at(&self) -> Result<i64, StorageError> {
+        match self.own(Own::At)? {
+            None => Ok(i64::MIN),
+            Some(bytes) => number(&self.file, Own::At, Some(bytes)).map(u64::cast_signed),
+        }
+    }
+
     fn table(&self, table: Table) -> Result<&ReadOnlyTable<&'static [u8], &'static [u8]>, Fault> {
         let slot = &self.open[table as usize];
         if let Some(open) = slot.get() {

@@ -133,6 +133,7 @@ async fn a_manager_that_slept_past_its_issuer_goes_on_with_the_one_signed_ahead(
     let (clock, ahead) = clock();
     let mut starting = ManagerOptions::new(data_dir.clone());
     starting.clock = clock.clone();
+    starting.accept_clock = true;
     without_root(&data_dir, &starting).await;
     // Issuers of 365 days, the next one from day 185 on.
     ahead.store(Lifetime::from_days(400).secs().into(), Ordering::Relaxed);
@@ -172,6 +173,7 @@ async fn a_manager_that_only_the_root_can_help_waits_for_it() {
     let (clock, ahead) = clock();
     let mut starting = ManagerOptions::new(data_dir.clone());
     starting.clock = clock.clone();
+    starting.accept_clock = true;
     let key = without_root(&data_dir, &starting).await;
     ahead.store(Lifetime::from_days(600).secs().into(), Ordering::Relaxed);
     let manager = tokio::spawn(Manager::start(starting.clone()));

@@ -1,10 +1,12 @@
 //! What lasts: the truth over restarts, certificates over renewals, nodes while the manager is away.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use certus_pki::{Explain, Lifetime, code};
-use certus_server::{FoundOptions, ManagerOptions, found};
-use certus_testkit::cluster::{Cluster, eventually, leaf_of, serial_of};
+use certus_pki::{Explain, Lifetime, UnixTime, code};
+use certus_server::{FoundOptions, Founded, ManagerOptions, OperatorIdentity, found};
+use certus_testkit::cluster::{Cluster, Operator, eventually, leaf_of, serial_of};
 use certus_wire::v1;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +128,9 @@ async fn a_manager_that_slept_gives_itself_a_new_certificate() {
             .ok()
             .unwrap();
         for _ in 0..2 {
-            let manager = certus_server::Manager::start(ManagerOptions::new(data_dir.clone())).await;
+            let mut options = ManagerOptions::new(data_dir.clone());
+            options.accept_clock = true;
+            let manager = certus_server::Manager::start(options).await;
             let manager = manager.unwrap_or_else(|error| panic!("after {days} d: {}", error.explain()));
             assert!(leaf_of(&manager.credentials()).not_after > now());
             manager.credentials().current().check(now()).unwrap();
@@ -214,4 +218,66 @@ async fn a_founding_whose_operator_is_not_kept_did_not_happen() {
     assert!(!certus_server::is_founded(&data_dir));
     found(&options, clock).await.ok().unwrap();
     assert!(certus_server::refuse_founded(&data_dir).is_err());
+}
+
+/// Nobody can tell a manager that is alone that its clock is wrong, but the time of the last change.
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_a_lone_manager_refuses_a_clock_that_cannot_be_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = |id: &str| id.parse().unwrap();
+    let data_dir = dir.path().join("m1");
+    let any = "127.0.0.1:0".parse().unwrap();
+    let options = FoundOptions::new("prod".parse().unwrap(), data_dir.clone(), any, id("m1"), id("op"));
+    let Founded { operator, .. } = found(&options, certus_node::system_clock()).await.ok().unwrap();
+    let off = Arc::new(AtomicI64::new(0));
+    let clock: certus_tls::Clock = {
+        let (off, now) = (off.clone(), certus_node::system_clock());
+        Arc::new(move || UnixTime::from_secs(now().secs() + off.load(Ordering::Relaxed)))
+    };
+    let start = async |secs: i64, accept_clock: bool| {
+        off.store(secs, Ordering::Relaxed);
+        let mut options = ManagerOptions::new(data_dir.clone());
+        (options.clock, options.accept_clock) = (clock.clone(), accept_clock);
+        certus_server::Manager::start(options).await
+    };
+    let day = 86_400;
+    for (secs, says) in [(-120, "120 s behind"), (-3 * day, "3 d behind"), (31 * day, "31 d ahead")] {
+        let why = start(secs, false).await.err().unwrap().explain();
+        assert_eq!(why.code, certus_pki::code::CLOCK_OFF);
+        assert!(why.message.contains(says), "{why}");
+        let both = why.facts.iter().any(|(what, _)| what.contains("last change"))
+            && why.facts.iter().any(|(what, _)| what.contains("clock"));
+        assert!(both && why.hint.is_some(), "{why:?}");
+    }
+    // The word is about clocks that are ahead: time does not go back on anybody's word.
+    assert!(start(-120, true).await.is_err());
+    // What clocks differ, and holidays, are nothing; a refused start left nothing behind.
+    for secs in [-30, 0] {
+        start(secs, false)
+            .await
+            .unwrap_or_else(|error| panic!("{secs}: {}", error.explain()))
+            .shutdown()
+            .await
+            .unwrap();
+    }
+
+    // A clock that leaps while the manager runs carries nothing with it.
+    let manager = start(0, false).await.ok().unwrap();
+    let OperatorIdentity { key, chain, bundle, .. } = operator;
+    let operator = Operator::new(&key, chain, bundle, manager.address());
+    let token =
+        || v1::CreateTokenRequest { role: "worker".into(), ttl_secs: 60, uses: 1, ..Default::default() };
+    let ask = async || operator.api().cluster(async |mut c| c.create_token(token()).await).await;
+    ask().await.unwrap();
+    off.store(40 * day, Ordering::Relaxed);
+    let refused = ask().await.err().unwrap().explain();
+    assert!(refused.to_string().contains("cannot commit"), "{refused}");
+    off.store(0, Ordering::Relaxed);
+    ask().await.unwrap();
+    manager.shutdown().await.unwrap();
+    start(0, false).await.ok().unwrap().shutdown().await.unwrap();
+
+    // Holidays need no word; a longer absence does.
+    start(29 * day, false).await.ok().unwrap().shutdown().await.unwrap();
+    start(400 * day, true).await.ok().unwrap().shutdown().await.unwrap();
 }

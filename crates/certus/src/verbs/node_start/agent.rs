@@ -48,6 +48,9 @@ fn refuse_clusters_options(context: &Context, start: &Start) -> Result<(), Expla
         ("--token-file", "worker", start.token_file.is_some()),
         ("--token", "worker", start.token.is_some()),
         ("--listen", "manager", start.listen.is_some()),
+        ("--accept-clock", "manager", start.accept_clock),
+        ("--revocation-stale-after", "worker", start.revocation_stale_after.is_some()),
+        ("--on-revocation-stale", "worker", start.on_revocation_stale.is_some()),
     ];
     if let Some((option, role, _)) = given.iter().find(|(_, _, given)| *given) {
         return Err(only_for(option, role, "an agent has no cluster"));
