@@ -7,6 +7,7 @@ mod deploy;
 mod dev;
 mod doctor;
 mod failover;
+#[allow(dead_code, reason = "shared with other tests of the binary")]
 mod harness;
 mod init;
 mod interop;
