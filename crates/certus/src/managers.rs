@@ -16,8 +16,9 @@ use crate::home::Home;
 /// A call may take this much longer than it was asked to wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Managers come and go in days; their addresses are asked for after a command when they are older.
-const LEARNED_FOR: Lifetime = Lifetime::from_minutes(10);
+/// Managers come and go in days, but the one that dies may be the only one that was known before others
+/// joined: their addresses are asked for after a command when they are older. It costs a millisecond.
+const LEARNED_FOR: Lifetime = Lifetime::from_minutes(1);
 
 /// The command has said all it had to say, and its user waits for the prompt.
 const LEARN_WITHIN: Duration = Duration::from_millis(500);
@@ -84,8 +85,16 @@ impl Managers {
         let recent = |at: UnixTime| (0..LEARNED_FOR.secs().into()).contains(&now.secs_since(at));
         let fresh = self.learned_at.is_some_and(recent) && !self.api.has_failed();
         // Where no call was answered there is nobody to ask.
-        let Some(working) = self.api.working().filter(|_| !fresh) else { return };
+        if fresh || self.api.working().is_none() {
+            return;
+        }
         let Ok(Ok(managers)) = tokio::time::timeout(LEARN_WITHIN, self.list()).await else { return };
+        self.keep(home, managers, now);
+    }
+
+    /// Keeps where the managers are, as they just said.
+    pub(crate) fn keep(&self, home: &Home, managers: Vec<v1::Manager>, now: UnixTime) {
+        let Some(working) = self.api.working() else { return };
         let addresses = managers.into_iter().map(|manager| manager.address);
         let mut addresses: Vec<String> = addresses.filter(|address| is_dialable(address)).collect();
         // The one that works is asked first by the next command too.
