@@ -179,6 +179,11 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap()
     }
 
+    /// The file that the daemon's words are in, also after it ended.
+    pub(crate) fn log_path(&self) -> &Path {
+        &self.log
+    }
+
     pub(crate) fn out(&self) -> String {
         fs::read_to_string(&self.out).unwrap()
     }

@@ -94,15 +94,22 @@ impl Load {
 
     /// Ends the load; returns what it was answered, and the nodes it made.
     #[track_caller]
-    pub(crate) fn stop(self) -> (Witness, Vec<Member>) {
+    pub(crate) fn stop(mut self) -> (Witness, Vec<Member>) {
         self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             thread.join().unwrap();
         }
         let witness = std::mem::take(&mut *self.witness.lock().unwrap());
         let members = std::mem::take(&mut *self.members.lock().unwrap());
         println!("{witness}");
         (witness, members.into())
+    }
+}
+
+/// A test that failed leaves the machine to the next one.
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -166,7 +173,7 @@ impl Caller {
             match retried(join).await {
                 (Ok((_, joined)), again) => {
                     let serial = serial_of(&joined.chain);
-                    self.note(begun, Answer::Joined { serial, token: token.id(), id: id.clone(), again });
+                    self.note(begun, Answer::Joined { serial, token: token.id(), again });
                     let member =
                         Member { id, key, chain: joined.chain, bundle: joined.bundle, pending: None };
                     self.members.lock().unwrap().push_back(member);
@@ -296,7 +303,17 @@ fn serial_of(chain: &[Vec<u8>]) -> Serial {
 pub(crate) struct Hands {
     stop: Arc<AtomicBool>,
     failed: Arc<Mutex<Vec<String>>>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Hands {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Its commands run in the test's directory.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Hands {
@@ -334,13 +351,13 @@ impl Hands {
                 }
             }
         });
-        Hands { stop, failed, thread }
+        Hands { stop, failed, thread: Some(thread) }
     }
 
     /// What failed, and failed again.
-    pub(crate) fn stop(self) -> Vec<String> {
+    pub(crate) fn stop(mut self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap();
+        self.thread.take().unwrap().join().unwrap();
         std::mem::take(&mut *self.failed.lock().unwrap())
     }
 

@@ -15,6 +15,7 @@
 mod harness;
 
 mod load;
+mod skip;
 mod stage;
 mod witness;
 

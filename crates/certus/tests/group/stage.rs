@@ -73,7 +73,7 @@ impl Group {
     }
 
     /// The command as `id`'s manager runs it: in its network, where it has one.
-    fn command_of(&self, id: &str, words: &[&str]) -> Command {
+    pub(crate) fn command_of(&self, id: &str, words: &[&str]) -> Command {
         let command = self.world.command(words);
         let Some(wrap) = self.wrap else { return command };
         let before = wrap(id);

@@ -13,7 +13,7 @@ use crate::stage::Group;
 
 /// One call that succeeded.
 pub(crate) enum Answer {
-    Joined { serial: Serial, token: TokenId, id: String, again: bool },
+    Joined { serial: Serial, token: TokenId, again: bool },
     Renewed { serial: Serial, again: bool },
     Token(TokenId),
     TokenRevoked(TokenId),
@@ -46,10 +46,6 @@ impl Witness {
         let mut ends: Vec<Instant> = self.times.iter().map(|(_, answered)| *answered).collect();
         ends.sort_unstable();
         ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
-    }
-
-    pub(crate) fn answered(&self) -> usize {
-        self.answers.len()
     }
 
     /// Every manager has the same record, and all that was answered is on it: no certificate lost (I4), no
