@@ -2,7 +2,7 @@
 //! once more, and take down what they were answered.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +26,9 @@ const PACE: Duration = Duration::from_millis(150);
 const JOIN_PACE: Duration = Duration::from_millis(400);
 /// Nodes that were joined and wait to be renewed or revoked.
 const NODES_KEPT: usize = 6;
+
+/// Loads of one process, so that each names its nodes otherwise.
+static LOADS: AtomicUsize = AtomicUsize::new(0);
 
 /// A node as its own files would have it.
 pub(crate) struct Member {
@@ -52,6 +55,8 @@ struct Caller {
     witness: Arc<Mutex<Witness>>,
     members: Arc<Mutex<VecDeque<Member>>>,
     addresses: Arc<Vec<String>>,
+    /// Of the names of the nodes that it makes.
+    load: usize,
 }
 
 impl Load {
@@ -62,6 +67,7 @@ impl Load {
             witness: Arc::default(),
             members: Arc::default(),
             addresses: Arc::new(group.every_address()),
+            load: LOADS.fetch_add(1, Ordering::Relaxed),
         };
         let mut threads = Vec::new();
         for number in 0..JOINING {
@@ -165,7 +171,7 @@ impl Caller {
             tokio::time::sleep(JOIN_PACE).await;
             count += JOINING;
             let Some(token) = self.token(operator).await else { continue };
-            let id = format!("n{count}");
+            let id = format!("n{}-{count}", self.load);
             let (key, addresses) = (PrivateKey::generate(KeyType::P256).unwrap(), self.from(count));
             let (node, clock) = (id.parse().unwrap(), system_clock());
             let begun = Instant::now();

@@ -31,8 +31,9 @@ fn i5_one_manager_that_is_left_of_three_is_brought_back_alone() {
     let recover = ["cluster", "recover", "--data-dir", &left, "--yes"];
     group.world.run(&recover).failed(1, "CT-3106");
     assert_eq!(group.take(&left).end(), 0);
-    let said = group.world.run(&recover).ok().stdout;
-    assert!(said.contains("of 3 voters") && said.contains("the only voter now"), "{said}");
+    let said = group.world.run(&recover).ok();
+    assert!(said.stderr.contains("of 3 voters"), "{}", said.stderr);
+    assert!(said.stdout.contains("the only voter now"), "{}", said.stdout);
     group.start(&left);
     let gone = group.places.iter().position(|place| place.id == lost[0]).unwrap();
     let first = group.places.remove(gone);
