@@ -76,8 +76,16 @@ impl Managers {
     pub(crate) async fn remember(&self, home: &Home) {
         let now = system_clock()();
         // Where no call was answered there is nobody to ask.
-        let Some(working) = self.api.working() else { return };
+        if self.api.working().is_none() {
+            return;
+        }
         let Ok(Ok(managers)) = tokio::time::timeout(LEARN_WITHIN, self.list()).await else { return };
+        self.keep(home, managers, now);
+    }
+
+    /// Keeps where the managers are, as they just said.
+    pub(crate) fn keep(&self, home: &Home, managers: Vec<v1::Manager>, now: UnixTime) {
+        let Some(working) = self.api.working() else { return };
         let addresses = managers.into_iter().map(|manager| manager.address);
         let mut addresses: Vec<String> = addresses.filter(|address| is_dialable(address)).collect();
         // The one that works is asked first by the next command too.

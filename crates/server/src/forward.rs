@@ -3,7 +3,8 @@
 //! What waits together travels together, as in the leader's own proposer. A command is never sent twice
 //! from here: whoever asked decides, where it is not known whether the first one arrived.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use certus_ca::{Refusal, Reply};
@@ -29,57 +30,63 @@ pub(crate) enum Forwarded {
 }
 
 struct Waiting {
-    leader: MemberId,
     command: Vec<u8>,
     answer: oneshot::Sender<Forwarded>,
 }
 
-/// Sends commands to the leader. Clones share the queue.
+/// Sends commands to the leader. Clones share the queues.
+///
+/// Each manager that leads, or did, has a queue of its own: what one that was lost does not answer must
+/// not hold up what is meant for the next.
 #[derive(Clone)]
 pub(crate) struct Forwarder {
-    queue: mpsc::Sender<Waiting>,
+    lines: Lines,
+    queues: Arc<Mutex<BTreeMap<MemberId, mpsc::Sender<Waiting>>>>,
 }
 
 impl Forwarder {
     pub(crate) fn new(lines: Lines) -> Forwarder {
-        let (queue, waiting) = mpsc::channel(QUEUE_COMMANDS);
-        tokio::spawn(run(lines, waiting));
-        Forwarder { queue }
+        Forwarder { lines, queues: Arc::default() }
     }
 
     /// Sends one command to `leader`, and waits for what became of it.
+    ///
+    /// If the future is dropped, the command may be sent or not.
     pub(crate) async fn forward(&self, leader: MemberId, command: Vec<u8>) -> Forwarded {
         let (answer, forwarded) = oneshot::channel();
-        if self.queue.send(Waiting { leader, command, answer }).await.is_err() {
+        if self.queue(leader).send(Waiting { command, answer }).await.is_err() {
             return Forwarded::NotProposed;
         }
         forwarded.await.unwrap_or_else(|_| Forwarded::Unknown("the manager stops".to_owned()))
     }
+
+    /// One queue for each number that ever led; a cluster has a handful of managers.
+    fn queue(&self, leader: MemberId) -> mpsc::Sender<Waiting> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = queues.entry(leader).or_insert_with(|| {
+            let (queue, waiting) = mpsc::channel(QUEUE_COMMANDS);
+            tokio::spawn(run(self.lines.clone(), leader, waiting));
+            queue
+        });
+        queue.clone()
+    }
 }
 
-async fn run(lines: Lines, mut queue: mpsc::Receiver<Waiting>) {
+async fn run(lines: Lines, leader: MemberId, mut queue: mpsc::Receiver<Waiting>) {
     let places = Arc::new(Semaphore::new(BATCHES_AT_ONCE));
-    let mut next: Option<Waiting> = None;
-    loop {
-        let first = match next.take() {
-            Some(first) => first,
-            None => match queue.recv().await {
-                Some(first) => first,
-                None => return,
-            },
-        };
+    while let Some(first) = queue.recv().await {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let leader = first.leader;
         let mut bytes = first.command.len();
         let mut batch = vec![first];
         while batch.len() < BATCH_COMMANDS && bytes < BATCH_BYTES {
             let Ok(waiting) = queue.try_recv() else { break };
-            if waiting.leader != leader {
-                next = Some(waiting);
-                break;
-            }
             bytes += waiting.command.len();
             batch.push(waiting);
+        }
+        // Whoever does not wait any more has been told that nothing is known of it.
+        batch.retain(|waiting| !waiting.answer.is_closed());
+        if batch.is_empty() {
+            continue;
         }
         let lines = lines.clone();
         tokio::spawn(async move {

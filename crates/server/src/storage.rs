@@ -5,6 +5,7 @@
 //! date from the log when the replica opens.
 
 mod explain;
+mod inspect;
 pub(crate) mod log;
 mod open;
 mod tables;
@@ -251,6 +252,7 @@ pub enum StorageError {
 fn failed(file: &Arc<str>, doing: &'static str, error: impl Into<redb::Error>) -> StorageError {
     match error.into() {
         redb::Error::DatabaseClosed => StorageError::Closed { file: file.clone() },
+        redb::Error::Corrupted(what) => StorageError::Damaged { file: file.clone(), what },
         error => StorageError::Failed { file: file.clone(), doing, source: Box::new(error) },
     }
 }

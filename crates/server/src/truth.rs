@@ -10,7 +10,7 @@ use certus_tls::Clock;
 
 use crate::forward::{Forwarded, Forwarder};
 use crate::peers::Lines;
-use crate::replica::{Machine, ProposeError, Replica};
+use crate::replica::{Machine, MemberId, ProposeError, Replica};
 use crate::storage::{StateView, StorageError, blocking};
 
 /// What the log's commands are and do: `ca` decides, nothing here does.
@@ -82,17 +82,21 @@ impl Truth {
         blocking(|| self.read(ask))
     }
 
-    /// Asks the tables something they may refuse. A manager that does not lead may refuse for want of
-    /// news, so it asks again once it has applied what is committed.
+    /// Asks the tables something they may refuse. A manager that does not lead, or does not yet or no more,
+    /// may refuse for want of news, so it asks again once it has applied what is committed. Where it cannot
+    /// know that, it refuses nothing: whoever was just answered by another must not be told that nobody
+    /// knows it.
     pub(crate) async fn plan<T>(
         &self,
         ask: impl Fn(&StateView) -> Result<Result<T, Refusal>, Fault>,
     ) -> Result<T, Unanswered> {
-        let planned = self.read(&ask)?;
-        if planned.is_err() && !self.replica.status().leading && self.catch_up().await {
-            return self.read(&ask)?.map_err(Unanswered::Refused);
+        if let Ok(planned) = self.read(&ask)? {
+            return Ok(planned);
         }
-        planned.map_err(Unanswered::Refused)
+        match self.catch_up().await {
+            true => self.read(&ask)?.map_err(Unanswered::Refused),
+            false => Err(Unanswered::Behind),
+        }
     }
 
     /// Puts a command into the log. When this returns it is durable on a majority and applied here (I4).
@@ -118,7 +122,12 @@ impl Truth {
                 Err(error) => return Err(Unanswered::Proposal(error)),
             };
             if let (Some(leader), Some((lines, forwarder))) = (leader, &self.way) {
-                let forwarded = forwarder.forward(leader, bytes.clone()).await;
+                let forwarded = tokio::select! {
+                    forwarded = forwarder.forward(leader, bytes.clone()) => forwarded,
+                    () = self.superseded(leader) => {
+                        Forwarded::Unknown("it leads no more, and did not say".to_owned())
+                    }
+                };
                 lines.numbers().forwarded(matches!(forwarded, Forwarded::Committed { .. }));
                 match forwarded {
                     Forwarded::Committed { outcome, index } => {
@@ -136,6 +145,15 @@ impl Truth {
             }
             tokio::time::sleep(LEADER_AGAIN).await;
         }
+    }
+
+    /// Returns when another than `leader` leads, and `leader` had a moment to answer all the same: one that
+    /// was cut off or paused never will, and whoever asked had better ask again.
+    async fn superseded(&self, leader: MemberId) {
+        while self.replica.status().leader.is_none_or(|leads| leads == leader) {
+            tokio::time::sleep(LEADER_AGAIN).await;
+        }
+        tokio::time::sleep(LAST_WORDS).await;
     }
 
     /// Waits until this manager's state is at `revision` at least, for `patience` at most.
@@ -169,6 +187,8 @@ impl Truth {
 const LEADER_WITHIN: Duration = Duration::from_secs(7);
 /// How often it is looked whether somebody leads.
 const LEADER_AGAIN: Duration = Duration::from_millis(50);
+/// What is on its way back from a leader that was lost arrives by then.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A follower hears what is committed with the next heartbeat.
 const APPLIED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -199,6 +219,9 @@ pub enum Unanswered {
         /// What it said.
         why: String,
     },
+    /// The tables here refuse it, and may lack what others have committed.
+    #[error("this manager does not know now what the others have committed, and cannot judge it")]
+    Behind,
     /// The manager that leads refuses it.
     #[error("{}", .0.message)]
     ByAnother(Explanation),
@@ -223,7 +246,7 @@ impl Explain for Unanswered {
             Unanswered::Fault(error) => with_cause(error),
             Unanswered::Proposal(error) => with_cause(error),
             Unanswered::ByAnother(why) => why.clone(),
-            Unanswered::Unknown { .. } | Unanswered::Elsewhere { .. } => {
+            Unanswered::Unknown { .. } | Unanswered::Elsewhere { .. } | Unanswered::Behind => {
                 Explanation::new(code::UNAVAILABLE, self.to_string())
                     .hint("the same call may succeed later, or at another manager")
             }

@@ -28,7 +28,9 @@ pub(super) struct ManagerData {
 }
 
 pub(super) async fn run(context: &Context) -> Result<Exit, Explanation> {
-    let managers = context.managers().await?.list().await?;
+    let called = context.managers().await?;
+    let managers = called.list().await?;
+    called.keep(&context.home, managers.clone(), show::now());
     let report = Report { managers: managers.iter().map(data).collect() };
     context.terminal.report(&report, || words(&managers));
     Ok(Exit::Done)

@@ -188,6 +188,11 @@ impl Daemon {
         rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
+    /// The file that the daemon's words are in, also after it ended.
+    pub(crate) fn log_path(&self) -> &Path {
+        &self.log
+    }
+
     pub(crate) fn out(&self) -> String {
         fs::read_to_string(&self.out).unwrap()
     }
@@ -200,9 +205,15 @@ impl Daemon {
 
     #[track_caller]
     pub(crate) fn end_by(self, signal: rustix::process::Signal) -> i32 {
+        self.signal(signal);
+        self.ended()
+    }
+
+    /// Sends the daemon a signal that it may survive.
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
-        self.ended()
     }
 
     /// Waits until the daemon has ended by itself.

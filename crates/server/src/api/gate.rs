@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use certus_ca::NodeState;
 use certus_ca::store::Fault;
-use certus_pki::{Explanation, Grant, Peer, Role, Sha256, SpiffeId, code};
+use certus_pki::{Explain, Explanation, Grant, Peer, Role, Sha256, SpiffeId, code};
 use certus_tls::PeerIdentity;
 use certus_wire::status::to_status;
 use tonic::body::Body;
@@ -21,6 +21,7 @@ use super::Caller;
 use super::authorise::{self, Standing};
 use crate::shared::Shared;
 use crate::storage::StateView;
+use crate::truth::Unanswered;
 use crate::unrecorded::{OnRecord, Unrecorded};
 
 /// Puts a [`Gate`] before a service.
@@ -73,12 +74,13 @@ where
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
-            // A manager that does not lead may know a caller, or what it asks about, a moment later.
+            // A manager may know a caller, or what it asks about, a moment later: one that does not lead,
+            // or that has just begun to. What it cannot judge it does not refuse.
             let known = caller.as_ref().is_some_and(|caller| caller.peer.is_some());
             let decided = match first {
-                _ if follows && known && shared.truth.catch_up().await => {
-                    decide(&shared, &call, caller.as_ref())
-                }
+                first if !known => first,
+                _ if shared.truth.catch_up().await => decide(&shared, &call, caller.as_ref()),
+                Err(refusal) if wants_news(&refusal) => Err(Unanswered::Behind.explain()),
                 first => first,
             };
             match decided {
@@ -96,6 +98,11 @@ where
             }
         })
     }
+}
+
+/// Whether a newer reading of the record could overturn a refusal.
+fn wants_news(refusal: &Explanation) -> bool {
+    [code::UNKNOWN_NODE, code::PERMISSION_DENIED, code::ISSUER_NOT_ACTIVE].contains(&refusal.code)
 }
 
 /// Longer than the name of any call.
@@ -121,11 +128,11 @@ fn decide(shared: &Shared, call: &str, caller: Option<&Caller>) -> Result<(), Ex
                 Explanation::new(code::NO_IDENTITY, "the certificate carries no identity of the cluster")
             })?;
             let record = shared.truth.read(|view| certus_ca::node(view, &identity));
-            let record = record.map_err(|error| certus_pki::Explain::explain(&error))?;
+            let record = record.map_err(|error| error.explain())?;
             notice(shared, caller, peer)?;
             unknown = record.is_none().then(|| unknown_node(&identity));
             let standing = shared.truth.read(|view| standing(view, shared, identity, &peer.peer));
-            Some(standing.map_err(|error| certus_pki::Explain::explain(&error))??)
+            Some(standing.map_err(|error| error.explain())??)
         }
     };
     let decided = authorise::decide(call, standing.as_ref());
@@ -139,7 +146,7 @@ fn notice(shared: &Shared, caller: &Caller, peer: &PeerIdentity) -> Result<(), E
     }
     let now = shared.truth.now();
     let standing = shared.truth.read(|view| Unrecorded::standing(view, &peer.peer, now));
-    let standing = standing.map_err(|error| certus_pki::Explain::explain(&error))?;
+    let standing = standing.map_err(|error| error.explain())?;
     if standing == OnRecord::Yes {
         return Ok(());
     }

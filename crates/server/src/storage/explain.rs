@@ -7,6 +7,11 @@ use certus_pki::explain::{Explain, Explanation};
 
 use super::StorageError;
 
+/// What can be done where a store is lost.
+const ANEW: &str = "where other managers run: certus manager remove ID, certus token create --role manager \
+    --id ID --replace, remove the data directory, certus manager join; a lone one: certus cluster restore FILE \
+    --data-dir NEW_DIR";
+
 impl Explain for StorageError {
     fn explain(&self) -> Explanation {
         let new = |code| Explanation::new(code, self.to_string());
@@ -21,10 +26,10 @@ impl Explain for StorageError {
                 new(code::STORE).hint("one manager runs on a directory: end the other process")
             }
             StorageError::Open { .. } => new(code::STORE),
-            StorageError::NotOurs { .. } | StorageError::Damaged { .. } => new(code::STORE)
-                .hint("put back what was there; else certus cluster restore FILE --data-dir NEW_DIR"),
-            StorageError::Failed { .. } => new(code::STORE)
-                .hint("free or repair the disk; else certus cluster restore FILE --data-dir NEW_DIR"),
+            StorageError::NotOurs { .. } | StorageError::Damaged { .. } => new(code::STORE).hint(ANEW),
+            StorageError::Failed { .. } => {
+                new(code::STORE).hint(format!("free or repair the disk, and start it again; else {ANEW}"))
+            }
             StorageError::Closed { .. } => new(code::STORE),
         };
         match self.source() {

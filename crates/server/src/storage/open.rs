@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, StorageBackend, TableDefinition, TableHandle};
 
+use super::inspect::refuse_damaged;
 use super::tables::create_tables;
 use super::{Slot, Storage, StorageError, failed, log};
 
@@ -23,6 +24,8 @@ impl Storage {
         let state_path = directory.join(STATE_FILE);
         refuse_newer(&log_path, Kind::Log)?;
         refuse_newer(&state_path, Kind::State)?;
+        refuse_damaged(&log_path)?;
+        refuse_damaged(&state_path)?;
         let log = file_backend(&log_path)?;
         let state = file_backend(&state_path)?;
         let mut storage =
