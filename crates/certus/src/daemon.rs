@@ -82,10 +82,10 @@ impl Ending {
     /// Runs `work`, which is the start, unless the daemon is told to end before it is done.
     pub(crate) async fn unless_told<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let notify = self.notify.clone();
+        notify.starting();
         let patience = async move {
-            let mut ticks = interval(START_EVERY);
             loop {
-                ticks.tick().await;
+                tokio::time::sleep(START_EVERY).await;
                 notify.starting();
             }
         };

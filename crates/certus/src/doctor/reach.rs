@@ -122,18 +122,20 @@ impl Asking {
             }
             Err(why) => {
                 let why = why.explain();
-                let ahead = if is_about_time(&why) { self.clock_alone(&address).await } else { None };
+                let ahead = if is_about_time(&why) { self.clock_alone(&address, &why).await } else { None };
                 Answer { address, info: Err(why), ahead, managers: Vec::new() }
             }
         }
     }
 
     /// A manager's clock where ours may be so wrong that its certificate looks invalid, or ours does to it:
-    /// asked without a certificate, at times at which ours is valid. Nothing but the clock is believed.
-    async fn clock_alone(&self, address: &str) -> Option<i64> {
+    /// asked without a certificate, at times at which either is valid. Nothing but the clock is believed.
+    async fn clock_alone(&self, address: &str, why: &Explanation) -> Option<i64> {
         let Leaf { from, until } = *self.leaf;
         let middle = UnixTime::from_secs(from.secs().midpoint(until.secs()));
-        for at in [until, middle, from] {
+        let bound = why.facts.iter().find(|(label, _)| label == "not before" || label == "not after");
+        let bound = bound.and_then(|(_, at)| at.parse::<UnixTime>().ok());
+        for at in bound.into_iter().chain([until, middle, from]) {
             let (_, ahead) = told(&self.api(address, false, Arc::new(move || at))).await;
             if ahead.is_some() {
                 return ahead;

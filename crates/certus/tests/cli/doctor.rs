@@ -78,7 +78,7 @@ fn a_healthy_cluster_passes_from_a_manager_a_worker_and_a_laptop() {
     let _manager = world.manager();
     world.token("w1.token", &[]);
     let config = format!(
-        "listeners: [{{address: '127.0.0.1:{}', forward: '127.0.0.1:1', limits: {{connections: 10}}}}]\n",
+        "listeners: [{{transport: tcp, address: '127.0.0.1:{}', forward: '127.0.0.1:1', limits: {{connections: 10}}}}]\n",
         port()
     );
     world.write("w1.yaml", &config);
@@ -169,11 +169,13 @@ fn a_manager_that_is_away_is_named_with_its_code() {
 fn an_identity_that_ended_is_a_failure() {
     let world = World::new();
     founded(&world, &["--leaf-lifetime", "10s"]);
-    let ended =
-        || outcome(&doctor(&world, &[]).json(), "identity") == ("failure".into(), vec!["CT-1102".into()]);
+    let ended = || {
+        outcome(&doctor(&world, &["--data-dir", "m1"]).json(), "identity")
+            == ("failure".into(), vec!["CT-1102".into()])
+    };
     until("the identity has ended", ended, || doctor(&world, &[]).stdout);
-    let finding = fails(doctor(&world, &[]), "identity", "CT-1102");
-    assert!(finding["hint"].as_str().unwrap().contains("certus cluster operator"), "{finding:#}");
+    let finding = fails(doctor(&world, &["--data-dir", "m1"]), "identity", "CT-1102");
+    assert!(finding["hint"].as_str().unwrap().contains("start the manager"), "{finding:#}");
 }
 
 #[test]

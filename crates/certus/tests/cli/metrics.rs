@@ -72,8 +72,9 @@ fn the_page_names_what_daemons_give_and_nothing_else() {
     world.run(&[&join[..], &["--data-dir", "m2", "--listen", &address, "--no-start"]].concat()).ok();
     let _second = manager("m2", second_port);
     let _worker = worker(&world, worker_port);
-    // A call that is refused, so that its code has a line.
-    world.run(&["cert", "info", "nobody"]).failed(1, "CT-2202");
+    // A call that is refused, so that its code has a line: the token was used.
+    let again = ["worker", "start", "--data-dir", "w2", "--id", "web-2", "--token-file", "w1.token"];
+    world.run(&[&again[..], &["--manager", &listen]].concat()).failed(1, "CT-2104");
 
     let leads = || sample(manager_port, "certus_manager_member_behind_entries{manager=\"m2\"} ").is_some();
     until("the leader knows how far the other is", leads, || asked(manager_port));
@@ -102,16 +103,24 @@ fn the_page_names_what_daemons_give_and_nothing_else() {
 /// certificates from files.
 fn worker(world: &World, numbers: u16) -> super::harness::Daemon {
     let (served, local, clear) = (port(), port(), port());
-    world.run(&["ca", "init", "--preset", "dev", "--dir", "pki"]).ok();
+    // Any certificate in files will do: the manager's is there.
+    let certs = fs::read_dir(world.path("m1/certs")).unwrap().next().unwrap().unwrap().path();
     let config = format!(
         "listeners:
-  - {{name: web, address: '127.0.0.1:{served}', forward: '127.0.0.1:{service}', allow: ['spiffe://prod/worker/web-1']}}
-  - {{name: open, address: '127.0.0.1:{clear}', forward: '127.0.0.1:{service}', allow: any, tls: {{mtls: permissive, permissive_until: '2099-01-01'}}}}
+  - {{name: web, transport: tcp, address: '127.0.0.1:{served}', forward: '127.0.0.1:{service}',
+     allow: 'spiffe://prod/worker/web-1'}}
+  - {{name: open, transport: tcp, address: '127.0.0.1:{clear}', forward: '127.0.0.1:{service}',
+     allow: [any, plaintext], tls: {{mtls: permissive, mtls_until: '2099-01-01'}}}}
+  - {{name: files, transport: tcp, address: '127.0.0.1:{files}', forward: '127.0.0.1:{service}',
+     allow: any, tls: {{cert: '{certs}/node.crt', key: '{certs}/node.key', ca: '{certs}/ca.crt'}}}}
 peers:
-  - {{name: self, id: 'spiffe://prod/worker/web-1', address: '127.0.0.1:{served}', listen: '127.0.0.1:{local}'}}
-  - {{name: link, id: 'spiffe://prod/worker/web-1', address: '127.0.0.1:{served}'}}
+  - {{name: self, transport: tcp, id: 'spiffe://prod/worker/web-1', address: '127.0.0.1:{served}',
+     listen: '127.0.0.1:{local}'}}
+  - {{name: link, transport: tcp, id: 'spiffe://prod/worker/web-1', address: '127.0.0.1:{served}'}}
 ",
         service = service(),
+        files = port(),
+        certs = certs.display(),
     );
     world.write("w1.yaml", &config);
     world.token("w1.token", &[]);

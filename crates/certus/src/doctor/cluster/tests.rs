@@ -1,3 +1,5 @@
+//! The checks against answers that are made up here.
+
 use super::super::State;
 use super::*;
 
