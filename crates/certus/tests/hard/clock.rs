@@ -68,7 +68,7 @@ fn a_manager_whose_clock_cannot_be_right_says_both_times() {
     for (secs, says) in [(-10 * 60, "10 min behind"), (-5 * DAY, "5 d behind"), (40 * DAY, "40 d ahead")] {
         // The manager's certificate is checked by a clock that is far off as well; time is said first.
         let said = clocks.run(secs, &start).failed(1, "CT-4140");
-        assert!(said.stderr.contains(says) && said.stderr.contains("hint:"), "{}", said.stderr);
+        assert!(said.stderr.contains(says) && said.stderr.contains("  hint "), "{}", said.stderr);
         assert!(
             said.stderr.contains("cluster's last change") && said.stderr.contains("clock"),
             "{}",
@@ -115,7 +115,7 @@ fn a_worker_whose_clock_is_off_is_told_by_how_much() {
         let said = clocks.run(*secs, &start);
         assert_eq!(said.code, 1, "{secs}: {}", said.stderr);
         let code = said.stderr.contains("error CT-1102") || said.stderr.contains("error CT-1103");
-        assert!(code && said.stderr.contains("hint:"), "{secs}: {}", said.stderr);
+        assert!(code && said.stderr.contains("  hint "), "{secs}: {}", said.stderr);
         assert!(said.stderr.contains("clock") && said.stderr.contains(skew), "{secs}: {}", said.stderr);
         // Nothing of it is used up: with the right clock the same token admits it.
         let worker = clocks.daemon(0, &start);

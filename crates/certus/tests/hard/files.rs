@@ -22,11 +22,7 @@ fn start(world: &World, dir: &str) -> Said {
 /// The error has a hint.
 #[track_caller]
 fn hinted(said: Said) -> Said {
-    assert!(
-        said.stderr.lines().any(|line| line.trim_start().starts_with("hint:")),
-        "no hint: {}",
-        said.stderr
-    );
+    assert!(said.stderr.lines().any(|line| line.starts_with("  hint ")), "no hint: {}", said.stderr);
     said
 }
 

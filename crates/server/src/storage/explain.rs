@@ -20,7 +20,7 @@ impl Explain for StorageError {
             StorageError::InUse { .. } => {
                 new(code::STORE).hint("one manager runs on a directory: end the other process")
             }
-            StorageError::Open { .. } => new(code::STORE),
+            StorageError::Open { source, .. } => new(code::STORE).hint(certus_node::files::hint_of(source)),
             StorageError::NotOurs { .. } | StorageError::Damaged { .. } => new(code::STORE)
                 .hint("put back what was there; else certus cluster restore FILE --data-dir NEW_DIR"),
             StorageError::Failed { .. } => new(code::STORE)
