@@ -2,6 +2,7 @@
 //!
 //! Asks the system, and goes on where it refuses: a daemon that says so is better than none.
 
+use certus_pki::defaults::FILES_WANTED;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
@@ -35,9 +36,6 @@ pub(crate) fn daemon() {
         );
     }
 }
-
-/// What carries the 10,000 connections that a listener takes, each with one to its service.
-const FILES_WANTED: u64 = 20_000;
 
 /// All of it, on first use: keys pass through buffers of libraries that nobody could lock one by one.
 ///

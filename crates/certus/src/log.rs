@@ -22,6 +22,22 @@ pub(crate) enum Who {
     Tour,
 }
 
+/// A panic is an event like others; with RUST_BACKTRACE it is told at length as well.
+fn hear_panics() {
+    let at_length = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let payload = panic.payload();
+        let what = payload.downcast_ref::<&str>().copied();
+        let what =
+            what.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words");
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(at, what, "came upon what cannot be: a bug, or data that a failing disk made up");
+        if std::env::var_os("RUST_BACKTRACE").is_some_and(|wanted| wanted != "0") {
+            at_length(panic);
+        }
+    }));
+}
+
 /// Starts logging for the process. Text that is not a filter is left out, as tracing does.
 pub(crate) fn start(who: Who, form: LogForm) {
     let default = match who {
@@ -34,6 +50,9 @@ pub(crate) fn start(who: Who, form: LogForm) {
         _ => EnvFilter::new(default),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if who == Who::Daemon {
+        hear_panics();
+    }
     // A second start, as in tests of one process, keeps the first.
     let _ = match form {
         LogForm::Text => lines.with_target(false).with_ansi(false).try_init(),

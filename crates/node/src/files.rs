@@ -188,12 +188,25 @@ impl FileError {
     }
 }
 
+/// What to do about a file that cannot be read or written.
+pub fn hint_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk (df), then again",
+        io::ErrorKind::ReadOnlyFilesystem => "make the file system writable again (mount, dmesg), then again",
+        io::ErrorKind::PermissionDenied => "run it as the user whose files these are: ls -l",
+        io::ErrorKind::NotFound => {
+            "see whether the directory is the right one; if a file was lost, put it back"
+        }
+        _ => "see what is there, and whether the disk is well: ls -l, dmesg",
+    }
+}
+
 impl Explain for FileError {
     fn explain(&self) -> Explanation {
         match self {
-            FileError::Io { error, .. } => {
-                Explanation::new(code::FILE, self.to_string()).fact("the system says", error)
-            }
+            FileError::Io { error, .. } => Explanation::new(code::FILE, self.to_string())
+                .fact("the system says", error)
+                .hint(hint_of(error)),
             FileError::Mode { path, mode, expected } => Explanation::new(code::FILE_MODE, self.to_string())
                 .halves(format!("mode {expected:04o}"), format!("mode {:04o}", mode & 0o7777))
                 .hint(format!("chmod {expected:o} {}", path.display())),

@@ -187,11 +187,11 @@ impl Default for Limits {
 }
 
 /// Two sockets and 8 KiB each, when idle.
-pub(crate) const CONNECTIONS_MAX: usize = 10_000;
+pub(crate) const CONNECTIONS_MAX: usize = certus_pki::defaults::LISTENER_CONNECTIONS_MAX;
 /// What gRPC servers commonly allow; a window each bounds the memory.
-pub(crate) const STREAMS_MAX: u32 = 100;
+pub(crate) const STREAMS_MAX: u32 = certus_pki::defaults::LISTENER_STREAMS_MAX;
 /// A handshake takes a quarter of a millisecond of one core: more at once only make all of them late.
-pub(crate) const HANDSHAKES_MAX: usize = 512;
+pub(crate) const HANDSHAKES_MAX: usize = certus_pki::defaults::LISTENER_HANDSHAKES_MAX;
 
 /// Whether the PROXY protocol (version 2) is spoken on a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -58,6 +58,36 @@ pub const API_PORT: u16 = 7443;
 /// Where a founded manager listens unless told otherwise.
 pub const API_LISTEN: &str = "0.0.0.0:7443";
 
+/// Connections that a manager holds at once: a fleet of 10,000 nodes each has one, and room to renew it.
+pub const MANAGER_CONNECTIONS_MAX: usize = 20_000;
+/// Of these, callers who have not shown a certificate, of all networks: a fleet that dials again after a
+/// manager's restart shows its certificates within milliseconds of a place. Each costs some 20 KiB.
+pub const STRANGERS_MAX: usize = 4_096;
+/// Of one network (an IPv4 address, an IPv6 /64), so that one address cannot take all places.
+pub const STRANGERS_PER_NETWORK_MAX: usize = 1_024;
+/// After a handshake without a certificate there is a token to show, and nothing else to do.
+pub const STRANGER_LIFE: Lifetime = Lifetime::from_secs(60);
+/// Calls without a certificate that one network may make at once: a rack behind one address joins together.
+pub const STRANGER_CALLS_BURST: u32 = 200;
+/// Calls without a certificate a second that one network may make on and on.
+pub const STRANGER_CALLS_PER_SECOND: u32 = 20;
+/// The largest request is a certificate request of 16 KiB, or a token with a hundred names.
+pub const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// Streams at once on one connection to a manager: a node needs two.
+pub const API_STREAMS_MAX: u32 = 128;
+/// Calls at once on one connection to a manager.
+pub const API_CALLS_AT_ONCE: usize = 64;
+/// Lines a minute about refused callers, one for each reason and network; the rest is counted.
+pub const REFUSAL_LINES_MAX: usize = 64;
+/// Connections of one listener of a node.
+pub const LISTENER_CONNECTIONS_MAX: usize = 10_000;
+/// Streams at once of one connection, over h2 and quic.
+pub const LISTENER_STREAMS_MAX: u32 = 100;
+/// Handshakes of one listener at once: more only make all of them late.
+pub const LISTENER_HANDSHAKES_MAX: usize = 512;
+/// Files that a daemon wants to be able to open: 10,000 connections, each with one to its service.
+pub const FILES_WANTED: u64 = 20_000;
+
 /// Roots of CAs in files that people run by hand (fleet, private): replaced by a planned change.
 pub const FILES_ROOT_LIFETIME: Lifetime = ROOT_LIFETIME;
 /// Roots of the mesh and dev presets: what the tools whose files these are have always used.
@@ -124,5 +154,19 @@ table! {
     "CA in files: issuer lifetime (mesh, dev)", FILES_ISSUER_LIFETIME_SHORT, "`ca add-issuer --days`", "half its root's life: the next fits in";
     "CA in files: leaf lifetime (fleet)", FILES_LEAF_LIFETIME_FLEET, "`cert issue --days`, `tls init --days`", "copied by hand, once a year";
     "CA in files: leaf lifetime (mesh, private, dev)", FILES_LEAF_LIFETIME, "`cert issue --days`", "two thirds leave 30 days to notice";
+    "manager: connections at once", MANAGER_CONNECTIONS_MAX, "fixed", "a fleet of 10,000 nodes each has one, and room to renew it";
+    "manager: callers without a certificate at once", STRANGERS_MAX, "fixed", "some 20 KiB each; the oldest gives way to the next";
+    "manager: of these, from one network", STRANGERS_PER_NETWORK_MAX, "fixed", "one IPv4 address, or IPv6 /64, cannot take all places";
+    "manager: a connection without a certificate lasts", STRANGER_LIFE, "fixed", "there is a token to show, and nothing else to do";
+    "manager: calls without a certificate at once, of one network", STRANGER_CALLS_BURST, "fixed", "a rack behind one address joins together";
+    "manager: calls without a certificate a second, of one network", STRANGER_CALLS_PER_SECOND, "fixed", "refused ones cost a lookup";
+    "manager: largest request", format!("{} KiB", REQUEST_BYTES_MAX >> 10), "fixed", "a certificate request of 16 KiB, or a token with a hundred names";
+    "manager: streams of a connection", API_STREAMS_MAX, "fixed", "a node needs two";
+    "manager: calls at once of a connection", API_CALLS_AT_ONCE, "fixed", "others wait their turn";
+    "manager: log lines a minute about refused callers", REFUSAL_LINES_MAX, "fixed", "one for each reason and network, then a count: strangers fill no log";
+    "listener: connections at once", LISTENER_CONNECTIONS_MAX, "`limits.connections`", "each has one to its service besides";
+    "listener: streams of a connection", LISTENER_STREAMS_MAX, "`limits.streams`", "h2 and quic";
+    "listener: handshakes at once", LISTENER_HANDSHAKES_MAX, "`limits.handshakes`", "silent callers give way when they are full";
+    "open files a daemon wants", FILES_WANTED, "`LimitNOFILE`", "it raises its limit as far as it may, and warns below this";
     "API address", API_LISTEN, "`cluster init --listen`, `manager start --listen`", "managers are reached from other machines";
 }

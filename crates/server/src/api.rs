@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use certus_pki::SpiffeId;
+use certus_pki::defaults::REQUEST_BYTES_MAX;
 use certus_pki::explain::{Explain, Explanation};
 use certus_tls::PeerIdentity;
 use certus_wire::MESSAGE_BYTES_MAX;
@@ -27,7 +28,6 @@ use tonic::{Request, Status};
 
 pub(crate) use cluster::presence;
 pub(crate) use gate::GateLayer;
-pub use listen::CONNECTIONS_MAX;
 pub(crate) use listen::serve;
 
 use crate::shared::Shared;
@@ -52,9 +52,6 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Routes {
         .add_service(cluster.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(quorum.max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
-
-/// The largest request is a certificate request of 16 KiB, or a token with a hundred names.
-const REQUEST_BYTES_MAX: usize = 64 << 10;
 
 /// The verified identity of who made a call. The gate lets no other call through to those that ask.
 pub(crate) fn peer_of<T>(request: &Request<T>) -> Result<Arc<PeerIdentity>, Status> {

@@ -520,15 +520,19 @@ impl KeysError {
 impl Explain for KeysError {
     fn explain(&self) -> Explanation {
         match self {
-            KeysError::File { error, .. } => {
-                Explanation::new(code::FILE, self.to_string()).fact("because", error)
-            }
+            KeysError::File { error, .. } => Explanation::new(code::FILE, self.to_string())
+                .fact("because", error)
+                .hint(certus_node::files::hint_of(error)),
             KeysError::Mode { path, came } => Explanation::new(code::FILE_MODE, self.to_string())
                 .halves("mode 0600", format!("mode {came:04o}"))
                 .hint(format!("chmod 600 {}", path.display())),
-            KeysError::TooLong { .. } | KeysError::NotANumber { .. } => {
-                Explanation::new(code::FILE, self.to_string())
-            }
+            KeysError::TooLong { .. } | KeysError::NotANumber { .. } => Explanation::new(
+                code::FILE,
+                self.to_string(),
+            )
+            .hint(
+                "it is not what was written: put it back, or certus cluster restore FILE --data-dir NEW_DIR",
+            ),
             KeysError::Seal(error) => error.explain(),
             KeysError::Lock(error) => error.explain(),
             KeysError::Locked { .. } => {

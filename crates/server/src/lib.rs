@@ -38,7 +38,6 @@ mod unrecorded;
 pub mod replica;
 pub mod storage;
 
-pub use api::CONNECTIONS_MAX as API_CONNECTIONS_MAX;
 pub use backup::BackupError;
 pub use clock::ClockOff;
 pub use found::{FoundError, FoundOptions, Founded, OperatorIdentity, found, found_keeping, refuse_founded};

@@ -92,6 +92,21 @@ impl Manager {
     /// # Errors
     /// Its data is not there, damaged or in use, its certificate is not usable, or the address is taken.
     pub async fn start(options: ManagerOptions) -> Result<Manager, StartError> {
+        // The database panics on some of what a damaged disk gives it (redb's `unreachable`); an operator
+        // needs words, and what they can do.
+        let mut starting = std::pin::pin!(Manager::start_up(options));
+        std::future::poll_fn(|cx| {
+            let poll = std::panic::AssertUnwindSafe(|| starting.as_mut().poll(cx));
+            std::panic::catch_unwind(poll).unwrap_or_else(|panic| {
+                let what = panic.downcast_ref::<&str>().map(|what| (*what).to_owned());
+                let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                std::task::Poll::Ready(Err(StartError::Impossible { what }))
+            })
+        })
+        .await
+    }
+
+    async fn start_up(options: ManagerOptions) -> Result<Manager, StartError> {
         let place = ManagerDir::of(&options.data_dir);
         if !place.exists() {
             return Err(StartError::NoData { path: place.path().to_owned() });
@@ -458,6 +473,12 @@ pub enum StartError {
     /// The store refuses.
     #[error("the manager's store cannot be opened")]
     Storage(#[source] StorageError),
+    /// Something that cannot be was found, most likely in the store.
+    #[error("the manager's store holds what cannot be: it is damaged, or this is a bug")]
+    Impossible {
+        /// What the panic said.
+        what: String,
+    },
     /// It was stopped before the cluster's state had come.
     #[error("the manager was stopped before it knew the state of the cluster")]
     NotCaughtUp,
@@ -509,6 +530,9 @@ impl Explain for StartError {
             StartError::Files(error) => error.explain(),
             StartError::Keys(error) => error.explain(),
             StartError::Storage(error) => error.explain(),
+            StartError::Impossible { what } => Explanation::new(code::STORE, self.to_string())
+                .fact("because", what)
+                .hint("put back what was there; else certus cluster restore FILE --data-dir NEW_DIR"),
             StartError::Open(error) => store(error),
             StartError::Clock(off) => off.explain(),
             StartError::Unanswered(error) => error.explain(),

@@ -8,10 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use certus_pki::defaults;
+
 /// Calls that one network may make at once: a rack behind one address joins together.
-const BURST: f64 = 200.0;
+const BURST: f64 = defaults::STRANGER_CALLS_BURST as f64;
 /// Calls a second that one network may make on and on.
-const PER_SECOND: f64 = 20.0;
+const PER_SECOND: f64 = defaults::STRANGER_CALLS_PER_SECOND as f64;
 /// Networks that are remembered. When they are more, those with a full allowance are forgotten, and
 /// when that frees nothing, newcomers share one allowance.
 const NETWORKS_MAX: usize = 65_536;

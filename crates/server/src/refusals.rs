@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use certus_pki::Code;
+use certus_pki::defaults::REFUSAL_LINES_MAX;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -16,9 +17,6 @@ use crate::rate::Network;
 
 /// For so long one line of a reason and a network stands for all.
 pub(crate) const PERIOD: Duration = Duration::from_secs(60);
-/// Lines in one period, of whatever reasons and networks: who owns many networks fills no log either.
-/// With the counts, less than 40 KiB a minute.
-const LINES_MAX: usize = 64;
 /// Reasons and networks that are told apart in one period; the others are counted together.
 const TOLD_APART_MAX: usize = 4096;
 /// Counts that are said at the end of a period, the largest first.
@@ -64,7 +62,7 @@ impl Refusals {
             period.others += 1;
             return false;
         }
-        let says = period.lines < LINES_MAX;
+        let says = period.lines < REFUSAL_LINES_MAX;
         period.lines += usize::from(says);
         period.unsaid.insert((code, network), u64::from(!says));
         says
@@ -138,11 +136,11 @@ mod tests {
         let start = Instant::now();
         let flood = 0..u32::try_from(3 * TOLD_APART_MAX).unwrap();
         let said = flood.filter(|number| refusals.says_at(HANDSHAKE_FAILED, address(*number), start)).count();
-        assert_eq!(said, LINES_MAX);
+        assert_eq!(said, REFUSAL_LINES_MAX);
         assert_eq!(refusals.0.lock().unwrap().unsaid.len(), TOLD_APART_MAX);
         let unsaid = refusals.over(start + PERIOD).unwrap();
         assert_eq!(unsaid.largest.len(), COUNTS_MAX);
         let counted = unsaid.others + unsaid.largest.iter().map(|(.., count)| count).sum::<u64>();
-        assert_eq!(counted as usize, 3 * TOLD_APART_MAX - LINES_MAX, "none is forgotten");
+        assert_eq!(counted as usize, 3 * TOLD_APART_MAX - REFUSAL_LINES_MAX, "none is forgotten");
     }
 }

@@ -190,7 +190,15 @@ fn shown(text: &str) -> String {
 
 /// Whether a line holds a word as long as a token or a key, which may have been put there by mistake.
 fn holds_secret(line: &str) -> bool {
-    line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.len() >= SECRET_CHARS_MIN)
+    let long = |word: &str| word.len() >= SECRET_CHARS_MIN;
+    // A key's base64 has `+` and `/` in it, as paths do, but letters of both kinds and digits as well.
+    let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '_' | '-');
+    let mixed = |word: &str| {
+        let has = |kind: fn(&char) -> bool| word.chars().any(|c| kind(&c));
+        has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase) && has(char::is_ascii_digit)
+    };
+    line.split(|c: char| !c.is_ascii_alphanumeric()).any(long)
+        || line.split(|c: char| !base64(c)).any(|word| long(word) && mixed(word))
 }
 
 /// Half a token: shorter words are names, addresses and paths.

@@ -118,7 +118,11 @@ pub(super) fn limits(place: &Place, running: &[Process]) -> Check {
 
 /// Open files for as many connections as are configured.
 fn wanted(place: &Place, data_dir: &Path) -> u64 {
-    let api = if certus_server::is_founded(data_dir) { certus_server::API_CONNECTIONS_MAX as u64 } else { 0 };
+    let api = if certus_server::is_founded(data_dir) {
+        certus_pki::defaults::MANAGER_CONNECTIONS_MAX as u64
+    } else {
+        0
+    };
     let listeners = place.config.iter().flat_map(|config| &config.listeners);
     let carried: u64 = listeners.map(|listener| listener.limits.connections as u64).sum();
     RESERVED + api + carried.saturating_mul(PER_CONNECTION)

@@ -111,8 +111,16 @@ impl Fleet {
             peer.tls.lifecycle.on_expiry = Action::Keep;
             options.peers.push(peer);
         }
-        let started = Node::start(options).await;
-        started.unwrap_or_else(|error| panic!("n{number}: {}", certus_pki::Explain::explain(&error)))
+        loop {
+            match Node::start(options.clone()).await.map_err(|error| certus_pki::Explain::explain(&error)) {
+                Ok(node) => return node,
+                // All of them come from one address, which may make 20 calls a second: the service manager's part.
+                Err(why) if why.code == certus_pki::code::RATE_LIMITED => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Err(why) => panic!("n{number}: {why}"),
+            }
+        }
     }
 }
 

@@ -46,7 +46,7 @@ fn a_manager_on_a_full_disk_says_so_loses_nothing_and_comes_back() {
     // Still full: words, not a panic.
     let again = world.run(&start);
     if again.code != 0 {
-        assert!(again.stderr.contains("error CT-") && again.stderr.contains("hint:"), "{}", again.stderr);
+        assert!(again.stderr.contains("error CT-") && again.stderr.contains("  hint "), "{}", again.stderr);
         assert!(!again.stderr.contains("panicked"), "{}", again.stderr);
     }
     fs::remove_file(ballast).unwrap();
@@ -77,7 +77,7 @@ fn a_manager_on_a_disk_that_cannot_be_written_says_so_and_comes_back() {
     assert_eq!(said.code, 1, "{}", said.stderr);
     assert!(said.stderr.starts_with("error CT-") || said.stderr.contains("\nerror CT-"), "{}", said.stderr);
     assert!(
-        said.stderr.contains("hint:") && said.stderr.to_lowercase().contains("read-only"),
+        said.stderr.contains("  hint ") && said.stderr.to_lowercase().contains("read-only"),
         "{}",
         said.stderr
     );

@@ -161,7 +161,7 @@ fn pem_keys(dir: &Path) -> Vec<PathBuf> {
 fn i7_no_key_of_a_configuration_is_shown_quoted_or_kept() {
     let world = World::new();
     let made = Command::new(env!("CARGO_BIN_EXE_certus"))
-        .args(["key", "new", "inline.key"])
+        .args(["key", "new", "--out", "inline.key"])
         .env("CERTUS_HOME", world.path("home"))
         .current_dir(world.path(""))
         .output()

@@ -74,12 +74,6 @@ impl Pair {
             );
         }
     }
-
-    /// Starts a worker again that has joined.
-    pub(crate) fn again(&self, id: &str) -> Daemon {
-        let config = format!("{id}.yaml");
-        self.world.daemon(&["worker", "start", "--data-dir", id, "--id", id, "--config", &config])
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

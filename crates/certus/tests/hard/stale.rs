@@ -28,7 +28,7 @@ fn i9_a_manager_that_falls_silent_is_noticed_and_stale_trust_follows_the_policy(
     assert!(!is_reached(entrance), "nobody is accepted by trust that is stale: {}", log());
     let ready = ask(&pair.world.path("web-1"), "/ready");
     assert!(ready.contains("503") && ready.contains("CT-3120"), "{ready}");
-    assert_eq!(number(&pair.world.path("web-1"), "certus_node_revocations_stale"), Some(1.0));
+    assert_eq!(number(&pair.world.path("web-1"), "certus_revocations_stale"), Some(1.0));
     until("the silence is noticed", || log().contains("lost the managers"), log);
     assert!(begin.elapsed() < NOTICED_WITHIN, "noticed after {:?}", begin.elapsed());
 
@@ -48,7 +48,7 @@ fn i9_a_manager_that_falls_silent_is_noticed_and_stale_trust_follows_the_policy(
     let pair = Pair { world, manager, web_1, web_2, listeners, entrances };
     pair.reached("when the manager is heard of again");
     pair.web_1.ready(&pair.world.path("web-1"));
-    assert_eq!(number(&pair.world.path("web-1"), "certus_node_revocations_stale"), Some(0.0));
+    assert_eq!(number(&pair.world.path("web-1"), "certus_revocations_stale"), Some(0.0));
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl Explain for ApiError {
             ApiError::RefusedAgain(explanation) => explanation
                 .clone()
                 .fact("asked twice", "the first answer was lost, and it may have taken effect"),
-            ApiError::Handshake { address, error } => error.explain().fact("manager", address),
+            ApiError::Handshake { address, error } => by_clocks(error.explain().fact("manager", address)),
             ApiError::Unreachable { tried } if tried.is_empty() => {
                 Explanation::new(code::UNREACHABLE, "no manager's address is known")
                     .hint("name one with --manager HOST:PORT")
@@ -146,6 +146,22 @@ impl Explain for ApiError {
                 told
             }
         }
+    }
+}
+
+/// A manager renews its certificate itself: where it is not in force, most likely one of the clocks is off,
+/// and by how much the message says.
+fn by_clocks(told: Explanation) -> Explanation {
+    match told.code {
+        code::NOT_YET_VALID => told.hint(
+            "this machine's clock is behind by that much at least, or the manager's is ahead: \
+             compare `date -u` on both machines",
+        ),
+        code::EXPIRED => told.hint(
+            "this machine's clock is ahead by that much at least, or the manager could not renew its \
+             certificate: compare `date -u` on both machines",
+        ),
+        _ => told,
     }
 }
 

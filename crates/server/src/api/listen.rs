@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use certus_node::metrics::{Metrics, Side};
+use certus_pki::defaults::{API_CALLS_AT_ONCE, API_STREAMS_MAX, MANAGER_CONNECTIONS_MAX};
 use certus_pki::{Explain, code};
 use certus_tls::{Server, TlsStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,16 +26,10 @@ use super::strangers::{STRANGER_LIFE, Stranger, Strangers};
 use super::{Caller, GateLayer, routes};
 use crate::shared::Shared;
 
-/// Connections at once: a fleet of 10,000 nodes each holds one.
-pub const CONNECTIONS_MAX: usize = 20_000;
 /// Handshaken connections waiting for gRPC to take them.
 const ACCEPTED_QUEUED: usize = 64;
 /// After the system refused to accept (no file descriptors left), before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Streams at once on one connection: a node needs two.
-const STREAMS_MAX: u32 = 128;
-/// Calls at once on one connection.
-const CALLS_AT_ONCE: usize = 64;
 
 /// Serves the API on `listener` until `shared.stopping`.
 pub(crate) async fn serve(
@@ -56,8 +51,8 @@ pub(crate) async fn serve(
     });
     let served = tonic::transport::Server::builder()
         .layer(GateLayer { shared: shared.clone() })
-        .max_concurrent_streams(STREAMS_MAX)
-        .concurrency_limit_per_connection(CALLS_AT_ONCE)
+        .max_concurrent_streams(API_STREAMS_MAX)
+        .concurrency_limit_per_connection(API_CALLS_AT_ONCE)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_routes(routes(&shared))
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopping.cancelled_owned())
@@ -74,7 +69,7 @@ async fn accept(
     accepted: mpsc::Sender<io::Result<Connection>>,
 ) {
     let strangers = Arc::new(Strangers::default());
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = Arc::new(Semaphore::new(MANAGER_CONNECTIONS_MAX));
     loop {
         let Ok(place) = connections.clone().acquire_owned().await else { return };
         let (tcp, address) = match listener.accept().await {

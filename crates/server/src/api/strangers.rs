@@ -8,19 +8,16 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use certus_pki::defaults::{STRANGERS_MAX, STRANGERS_PER_NETWORK_MAX};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::rate::Network;
 
-/// Of all networks together: a fleet that dials again after a manager's restart shows its certificates
-/// within milliseconds of a place. Each costs some 20 KiB until it has.
-const STRANGERS_MAX: usize = 4096;
-/// Of one network, so that one address cannot take all places.
-const PER_NETWORK_MAX: usize = 1024;
 /// Hung up on at once when the system has no file descriptor left: room for the next callers, and for files.
 const GIVE_WAY: usize = 64;
-/// After a handshake without a certificate there is a token to show, and nothing else to do.
-pub(super) const STRANGER_LIFE: Duration = Duration::from_secs(60);
+/// How long whoever showed none may stay.
+pub(super) const STRANGER_LIFE: Duration =
+    Duration::from_secs(certus_pki::defaults::STRANGER_LIFE.secs() as u64);
 
 /// Who is here without a certificate.
 #[derive(Default)]
@@ -67,7 +64,7 @@ impl Strangers {
         let network = Network::of(address);
         let mut here = self.lock();
         let near = here.by_network.get(&network).map_or(0, BTreeSet::len);
-        let gave_way = if near >= PER_NETWORK_MAX {
+        let gave_way = if near >= STRANGERS_PER_NETWORK_MAX {
             here.hang_up(Some(&network))
         } else {
             here.all.len() >= STRANGERS_MAX && here.hang_up(None)
@@ -132,12 +129,12 @@ mod tests {
     fn i6_one_network_takes_its_share_and_all_take_no_more_than_there_is() {
         let strangers = Arc::new(Strangers::default());
         let mut held: Vec<Stranger> = (0..2000).map(|_| strangers.admit(network(1)).0).collect();
-        assert_eq!(here(&held), PER_NETWORK_MAX);
+        assert_eq!(here(&held), STRANGERS_PER_NETWORK_MAX);
         assert!(held[0].gone.is_cancelled() && !held[1999].gone.is_cancelled(), "the first give way");
         let (quiet, gave_way) = strangers.admit(network(200));
         assert!(!gave_way, "another network is not affected");
         for number in 2..10 {
-            held.extend((0..PER_NETWORK_MAX).map(|_| strangers.admit(network(number)).0));
+            held.extend((0..STRANGERS_PER_NETWORK_MAX).map(|_| strangers.admit(network(number)).0));
         }
         assert_eq!(here(&held), STRANGERS_MAX);
         assert!(quiet.gone.is_cancelled(), "4096 came since");

@@ -25,7 +25,7 @@ impl Explain for StorageError {
             StorageError::InUse { .. } => {
                 new(code::STORE).hint("one manager runs on a directory: end the other process")
             }
-            StorageError::Open { .. } => new(code::STORE),
+            StorageError::Open { source, .. } => new(code::STORE).hint(certus_node::files::hint_of(source)),
             StorageError::NotOurs { .. } | StorageError::Damaged { .. } => new(code::STORE).hint(ANEW),
             StorageError::Failed { .. } => {
                 new(code::STORE).hint(format!("free or repair the disk, and start it again; else {ANEW}"))
