@@ -109,6 +109,11 @@ impl Child {
         Ok(child)
     }
 
+    /// A program that listens nowhere, or is waited for elsewhere.
+    pub(crate) fn running(process: std::process::Child, address: SocketAddr) -> Child {
+        Child { process, orders: None, answers: None, address }
+    }
+
     /// Gives an order and waits for the answer.
     pub(crate) fn order(&mut self, order: &str) -> Result<String, Failure> {
         let orders = self.orders.as_mut().ok_or("a child that takes no orders")?;
@@ -136,10 +141,26 @@ impl Child {
         Ok(ticks / TICKS)
     }
 
+    /// The most that was ever resident of it, in KiB.
+    pub(crate) fn peak(&self) -> Result<f64, Failure> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+        Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+    }
+
     /// Its proportional share of memory, in KiB.
     pub(crate) fn pss(&self) -> Result<f64, Failure> {
+        self.rolled_up("Pss:")
+    }
+
+    /// What it has of that beside mapped files, in KiB: its heap and stacks.
+    pub(crate) fn anonymous(&self) -> Result<f64, Failure> {
+        self.rolled_up("Pss_Anon:")
+    }
+
+    fn rolled_up(&self, what: &str) -> Result<f64, Failure> {
         let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.id()))?;
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).ok_or("no Pss")?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix(what)).ok_or("no such line")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse()?)
     }
 }

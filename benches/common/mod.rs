@@ -6,8 +6,11 @@
 pub(crate) mod authority;
 pub(crate) mod bare;
 pub(crate) mod carriers;
+pub(crate) mod cfssl;
 pub(crate) mod child;
+pub(crate) mod cluster;
 pub(crate) mod direct;
+pub(crate) mod filled;
 pub(crate) mod foreign;
 pub(crate) mod service;
 
