@@ -84,7 +84,7 @@ impl Managers {
     }
 
     /// Keeps where the managers are, as they just said.
-    pub(crate) fn keep(&self, home: &Home, managers: Vec<v1::Manager>, now: UnixTime) {
+    pub(crate) fn keep(&self, home: &Home, managers: Vec<v1::Manager>, now: certus_pki::UnixTime) {
         let Some(working) = self.api.working() else { return };
         let addresses = managers.into_iter().map(|manager| manager.address);
         let mut addresses: Vec<String> = addresses.filter(|address| is_dialable(address)).collect();

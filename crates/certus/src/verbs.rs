@@ -97,7 +97,7 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Cluster(ClusterVerb::Restore(restore)) => cluster_restore::run(&context, restore).await,
         Noun::Cluster(ClusterVerb::Recover(recover)) => cluster_recover::run(&context, recover).await,
         Noun::Cluster(ClusterVerb::Bundle(bundle)) => cluster_bundle::run(&context, &bundle).await,
-        Noun::Node(NodeVerb::Start(start)) => node_start::run(&context, start).await,
+        Noun::Node(NodeVerb::Start(start)) => node_start::run(&context, *start).await,
         Noun::Node(NodeVerb::Unlock(unlock)) => node_unlock::run(&context, unlock).await,
         Noun::Node(NodeVerb::List(list)) => node_list::run(&context, list).await,
         Noun::Node(NodeVerb::Info { id }) => node_info::run(&context, &id).await,

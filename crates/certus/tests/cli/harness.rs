@@ -184,10 +184,6 @@ impl Daemon {
         rustix::process::Pid::from_child(&self.child)
     }
 
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(self.pid(), signal).unwrap();
-    }
-
     /// The file that the daemon's words are in, also after it ended.
     pub(crate) fn log_path(&self) -> &Path {
         &self.log
