@@ -125,7 +125,11 @@ impl Shared {
     async fn out_of_membership(&self, member: u64) -> Result<(), String> {
         let replica = &self.truth.replica;
         let Some(known) = replica.members().into_iter().find(|known| known.id == member) else {
-            return Ok(());
+            // One that took itself out may lead for a moment more; what it proposes then is lost.
+            return match member == replica.status().member {
+                true => Err("this manager is out of the membership already".to_owned()),
+                false => Ok(()),
+            };
         };
         match replica.remove(member).await {
             // Who takes itself out leads no more: the rest is for the others to do.
