@@ -13,6 +13,7 @@ use certus_wire::v1;
 use tonic::Code;
 use tracing::info;
 
+use crate::fleet::says_revoked;
 use crate::replica::{MembershipError, ProposeError};
 use crate::shared::Shared;
 use crate::truth::Unanswered;
@@ -159,10 +160,17 @@ impl Shared {
                     }
                     return Tried::Done(Retired { revision: reply.revision, certs: reply.certs });
                 }
+                // Its own removal cuts the line on which the answer would come, and then it is known by that.
+                Ok(Err(status)) if node == &self.identity && says_revoked(&status) => {
+                    let revision = *self.truth.replica.revision().borrow();
+                    return Tried::Done(Retired { revision, certs: 0 });
+                }
                 Ok(Err(status)) => {
                     let refused = certus_wire::status::from_status(&status);
-                    if !matches!(status.code(), Code::Unavailable | Code::Unknown | Code::FailedPrecondition)
-                    {
+                    let cut = node == &self.identity && status.code() == Code::Cancelled;
+                    let elsewhere =
+                        matches!(status.code(), Code::Unavailable | Code::Unknown | Code::FailedPrecondition);
+                    if !cut && !elsewhere {
                         return Tried::Refused(Unanswered::ByAnother(refused));
                     }
                     why = refused.explain().message;
