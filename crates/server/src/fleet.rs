@@ -146,11 +146,10 @@ impl Shared {
             }
             let Some(mut client) = lines.to(manager.member, Some(&manager.address)) else { continue };
             let asked = client.read_index(v1::ReadIndexRequest {});
-            if let Ok(Err(status)) = tokio::time::timeout(ASK, asked).await {
-                let revoked = certus_wire::status::from_status(&status).code == code::REVOKED;
-                if revoked || with_causes(&status).contains(REVOKED_WORDS) {
-                    return true;
-                }
+            if let Ok(Err(status)) = tokio::time::timeout(ASK, asked).await
+                && says_revoked(&status)
+            {
+                return true;
             }
         }
         false
@@ -184,6 +183,12 @@ impl Shared {
         });
         futures_util::future::join_all(asked).await.into_iter().flatten().collect()
     }
+}
+
+/// Whether another manager says that the certificate of this one was revoked.
+pub(crate) fn says_revoked(status: &Status) -> bool {
+    let revoked = certus_wire::status::from_status(status).code == code::REVOKED;
+    revoked || with_causes(status).contains(REVOKED_WORDS)
 }
 
 /// The managers on record that were not removed.

@@ -13,6 +13,7 @@ use certus_wire::v1;
 use tonic::Code;
 use tracing::info;
 
+use crate::fleet::says_revoked;
 use crate::replica::{MembershipError, ProposeError};
 use crate::shared::Shared;
 use crate::truth::Unanswered;
@@ -125,7 +126,11 @@ impl Shared {
     async fn out_of_membership(&self, member: u64) -> Result<(), String> {
         let replica = &self.truth.replica;
         let Some(known) = replica.members().into_iter().find(|known| known.id == member) else {
-            return Ok(());
+            // One that took itself out may lead for a moment more; what it proposes then is lost.
+            return match member == replica.status().member {
+                true => Err("this manager is out of the membership already".to_owned()),
+                false => Ok(()),
+            };
         };
         match replica.remove(member).await {
             // Who takes itself out leads no more: the rest is for the others to do.
@@ -155,10 +160,17 @@ impl Shared {
                     }
                     return Tried::Done(Retired { revision: reply.revision, certs: reply.certs });
                 }
+                // Its own removal cuts the line on which the answer would come, and then it is known by that.
+                Ok(Err(status)) if node == &self.identity && says_revoked(&status) => {
+                    let revision = *self.truth.replica.revision().borrow();
+                    return Tried::Done(Retired { revision, certs: 0 });
+                }
                 Ok(Err(status)) => {
                     let refused = certus_wire::status::from_status(&status);
-                    if !matches!(status.code(), Code::Unavailable | Code::Unknown | Code::FailedPrecondition)
-                    {
+                    let cut = node == &self.identity && status.code() == Code::Cancelled;
+                    let elsewhere =
+                        matches!(status.code(), Code::Unavailable | Code::Unknown | Code::FailedPrecondition);
+                    if !cut && !elsewhere {
                         return Tried::Refused(Unanswered::ByAnother(refused));
                     }
                     why = refused.explain().message;

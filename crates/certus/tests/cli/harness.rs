@@ -176,7 +176,7 @@ impl Daemon {
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
+        fs::read_to_string(self.log_path()).unwrap()
     }
 
     /// Its process.

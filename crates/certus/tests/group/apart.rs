@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::end::{serves_again, still_renews};
+use crate::end::{renewals, serves_again, still_renews};
 use crate::harness::until;
 use crate::load::{Hands, Load};
 use crate::skip::{can, tool};
@@ -92,7 +92,7 @@ fn i4_i5_i10_nothing_is_lost_when_the_leader_is_cut_off() {
     let hands = Hands::start(&group, "web-1");
 
     let leader = group.leader();
-    let (since, before) = (Instant::now(), worker.log().matches("renewed, with a fresh key").count());
+    let (since, before) = (Instant::now(), renewals(&worker));
     Net::cut(&leader);
     serves_again("the leader was cut off", &load, since);
     still_renews(&worker, before, &hands);

@@ -77,7 +77,7 @@ fn i4_i5_nothing_is_lost_when_the_leaders_disk_is_full() {
     assert!(said.contains("free or repair the disk, then certus manager start"), "{said}");
     serves_again("the leader's disk was full, and it ended", &load, since);
 
-    // Without room it does not start, or starts and stops again: it never makes anything up.
+    // With room again it goes on where it was.
     fs::remove_file(filler).unwrap();
     group.start(&leader);
     group.voters(3);

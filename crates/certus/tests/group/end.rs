@@ -23,7 +23,8 @@ pub(crate) fn serves_again(what: &str, load: &Load, since: Instant) {
     assert!(took <= back_within(), "{what}: {took:?}, expected at most {:?}", back_within());
 }
 
-fn renewals(worker: &Daemon) -> usize {
+/// How often the worker has renewed.
+pub(crate) fn renewals(worker: &Daemon) -> usize {
     worker.log().matches("renewed, with a fresh key").count()
 }
 

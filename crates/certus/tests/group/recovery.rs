@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::end::{serves_again, still_renews};
+use crate::end::{renewals, serves_again, still_renews};
 use crate::harness::until;
 use crate::load::{Hands, Load};
 use crate::stage::Group;
@@ -42,7 +42,7 @@ fn i5_one_manager_that_is_left_of_three_is_brought_back_alone() {
 
     // Nothing that was answered is lost: that manager had all of it.
     witness.hold_against(&group);
-    let before = worker.log().matches("renewed, with a fresh key").count();
+    let before = renewals(&worker);
     let hands = Hands::start(&group, "web-1");
     still_renews(&worker, before, &hands);
     let listed = group.listed();

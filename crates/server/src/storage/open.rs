@@ -153,13 +153,14 @@ fn raise_format(database: &Database, file: &Arc<str>, kind: Kind) -> Result<(), 
 /// Refuses files of a newer format before anything of either is changed; what cannot be read without being
 /// repaired first is judged when it is opened.
 fn refuse_newer(path: &Path, kind: Kind) -> Result<(), StorageError> {
-    let Ok(database) = redb::ReadOnlyDatabase::open(path) else { return Ok(()) };
     let number = || -> Result<Option<u64>, redb::Error> {
+        let database = redb::ReadOnlyDatabase::open(path)?;
         let txn = database.begin_read()?;
         let table = txn.open_table(FORMAT)?;
         Ok(table.get(kind.words())?.map(|number| number.value()))
     };
-    match number() {
+    // redb panics at some bytes that it does not expect; whether they are damage is looked at next.
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(number)).unwrap_or(Ok(None)) {
         Ok(Some(found)) if found > kind.format() => {
             let file = path.display().to_string().into();
             Err(StorageError::NewerFormat { file, found, known: kind.format() })
