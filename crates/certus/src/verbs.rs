@@ -90,7 +90,7 @@ pub(crate) async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Explanatio
         Noun::Cluster(ClusterVerb::Restore(restore)) => cluster_restore::run(&context, restore).await,
         Noun::Cluster(ClusterVerb::Recover(recover)) => cluster_recover::run(&context, recover).await,
         Noun::Cluster(ClusterVerb::Bundle) => cluster_bundle::run(&context).await,
-        Noun::Node(NodeVerb::Start(start)) => node_start::run(&context, start).await,
+        Noun::Node(NodeVerb::Start(start)) => node_start::run(&context, *start).await,
         Noun::Node(NodeVerb::Unlock(unlock)) => node_unlock::run(&context, unlock).await,
         Noun::Node(NodeVerb::List) => node_list::run(&context).await,
         Noun::Node(NodeVerb::Failures(seen)) => node_seen::failures(&context, seen).await,

@@ -12,7 +12,7 @@ use crate::config::MtlsWord;
 #[derive(Subcommand)]
 pub(crate) enum NodeVerb {
     /// Run a node in the foreground; a worker joins first if it has not
-    Start(Start),
+    Start(Box<Start>),
     /// Give a locked manager of this machine its unlock key
     Unlock(Unlock),
     /// The nodes of the cluster

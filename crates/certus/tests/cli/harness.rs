@@ -180,10 +180,12 @@ impl Daemon {
     }
 
     /// Its process.
+    #[allow(dead_code, reason = "for the tests of hardening, which share this file")]
     pub(crate) fn pid(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.child)
     }
 
+    #[allow(dead_code, reason = "for the tests of hardening, which share this file")]
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(self.pid(), signal).unwrap();
     }
