@@ -44,7 +44,7 @@ impl Size {
             Err(_) => Size {
                 nodes: 50,
                 lifetime: "15s",
-                lasts: Duration::from_secs(35),
+                lasts: Duration::from_secs(25),
                 away: Duration::from_secs(1),
                 there: Duration::from_secs(4),
             },
