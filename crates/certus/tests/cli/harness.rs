@@ -180,6 +180,7 @@ impl Daemon {
     }
 
     /// Its process.
+    #[allow(dead_code, reason = "for the tests of hardening, which share this file")]
     pub(crate) fn pid(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.child)
     }

@@ -150,10 +150,36 @@ fn a_document_is_a_workers_or_an_agents() {
         assert_eq!(parse(text).unwrap().node, node, "{text}");
     }
     assert!(parse_as(For::Worker, "agent: {id: auto}").err().unwrap().message.contains("for agents"));
-    for text in ["id: a", "manager: a:1", "managers: ['a:1']", "token_file: t"] {
+    for text in [
+        "id: a",
+        "manager: a:1",
+        "managers: ['a:1']",
+        "token_file: t",
+        "revocation_stale_after: 1h",
+        "on_revocation_stale: closed",
+    ] {
         let told = parse_as(For::Agent, text).err().unwrap();
         assert!(told.message.contains("nodes of a cluster"), "{told}");
     }
     assert_eq!(parse("agent: {id: web-1}").unwrap().agent_name.unwrap().as_str(), "web-1");
     assert!(parse("agent: {id: 'a b'}").is_err());
+}
+
+#[test]
+fn stale_revocations_are_told_of_in_the_document_and_by_flags() {
+    use certus_node::{OnStale, Staleness};
+    let read = |text: &str| {
+        let told = Told { node: Some(For::Worker), mtls: None };
+        Config::parse(text, Path::new("c.yaml"), &|_| None, told).map(|config| config.staleness)
+    };
+    assert_eq!(read("").unwrap().0, Staleness::default());
+    let config = read("revocation_stale_after: 5m\non_revocation_stale: closed").unwrap();
+    let minutes = |count| certus_pki::Lifetime::from_minutes(count);
+    assert_eq!(config.0, Staleness { after: minutes(5), then: OnStale::Closed });
+    let told = config.told((Some("7m"), Some("open"))).unwrap();
+    assert_eq!(told, Staleness { after: minutes(7), then: OnStale::Open });
+    assert!(config.told((Some("19s"), None)).is_err() && config.told((None, Some("ajar"))).is_err());
+    for text in ["revocation_stale_after: 19s", "revocation_stale_after: soon", "on_revocation_stale: ajar"] {
+        assert!(read(text).is_err(), "{text}");
+    }
 }
