@@ -114,6 +114,10 @@ impl<W: Workload> Group<W> {
             }
             let Asked { id, floor, task, .. } = asked;
             match task.await {
+                Ok(Ok(receipt)) if receipt.id != id => {
+                    let what = format!("the client of command {id} was told {receipt:?}");
+                    return Err((Invariant::I4, what));
+                }
                 Ok(Ok(receipt)) => {
                     self.outcome.answered += 1;
                     self.outcome.refused += u64::from(!receipt.accepted);
