@@ -60,7 +60,7 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     pub(crate) client: Arc<Client>,
     pub(crate) bundle: Arc<Bundle>,
-    _publisher: Publisher,
+    publisher: Publisher,
 }
 
 /// One manager; ended where `process` is none.
@@ -90,7 +90,7 @@ impl Cluster {
         let client = Arc::new(Client::new(publisher.credentials(), options_of_a_client()));
         let members = vec![Member { name: "m1".to_owned(), address, process: None }];
         let (dir, certus) = (dir.to_owned(), certus()?);
-        Ok((Cluster { dir, certus, members, client, bundle, _publisher: publisher }, operator))
+        Ok((Cluster { dir, certus, members, client, bundle, publisher }, operator))
     }
 
     /// The same, with `count` managers that vote.
@@ -128,7 +128,23 @@ impl Cluster {
         options.token = Some(token);
         join(&options).await?;
         self.members.push(Member { name: name.to_owned(), address, process: None });
+        self.trust_what_they_trust().await?;
         self.run(self.members.len() - 1)
+    }
+
+    /// Takes over the bundle: a manager that has joined has an issuer of its own.
+    async fn trust_what_they_trust(&self) -> Result<(), Failure> {
+        let channel = self.channel(self.members[0].address).await?;
+        let mut client = ClusterClient::new(channel);
+        loop {
+            let bundle = client.bundle(v1::BundleRequest {}).await?.into_inner();
+            if bundle.issuers.len() >= self.members.len() {
+                let bundle = certus_wire::bundle_from_wire(&bundle)?;
+                self.publisher.publish_bundle(Arc::new(bundle))?;
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Waits until `count` managers vote, and all have what the leader has.

@@ -29,9 +29,9 @@ pub use command::{
 pub use decide::{Decision, Write, apply, decide};
 pub use plan::{plan_join, plan_renew};
 pub use read::{
-    CertFilter, CertOrder, Cursor, Deltas, NodeFilter, Page, audit, bundle, cert, certs, certs_by_serial,
-    cluster, deltas_since, due, epoch, find_node, issuer, issuers, latest_cert, live_certs, manager,
-    managers, newest_of_issuer, node, nodes, revision, root, roots, state_hash, token, tokens,
+    CertFilter, CertOrder, Cursor, Deltas, NodeFilter, Page, active_nodes, audit, bundle, cert, certs,
+    certs_by_serial, cluster, deltas_since, due, epoch, find_node, issuer, issuers, latest_cert, live_certs,
+    manager, managers, newest_of_issuer, node, nodes, revision, root, roots, state_hash, token, tokens,
 };
 pub use record::{
     AuditRecord, CertRecord, ClusterState, DueNode, Event, How, IssuerRecord, ManagerRecord, NodeRecord,

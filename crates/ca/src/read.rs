@@ -5,8 +5,8 @@
 mod list;
 
 pub use list::{
-    CertFilter, CertOrder, Cursor, NodeFilter, Page, audit, certs, certs_by_serial, due, find_node,
-    newest_of_issuer, nodes, tokens,
+    CertFilter, CertOrder, Cursor, NodeFilter, Page, active_nodes, audit, certs, certs_by_serial, due,
+    find_node, newest_of_issuer, nodes, tokens,
 };
 
 use std::ops::Bound;

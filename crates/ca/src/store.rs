@@ -96,6 +96,9 @@ pub trait View {
         to: Bound<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Row>, Fault>;
+
+    /// How many rows `table` has, without reading them.
+    fn rows(&self, table: Table) -> Result<u64, Fault>;
 }
 
 /// A [`View`] that can be written.
@@ -164,6 +167,11 @@ impl View for MemStore {
             .take(limit)
             .map(|((_, key), value)| (key.clone(), value.clone()))
             .collect())
+    }
+
+    fn rows(&self, table: Table) -> Result<u64, Fault> {
+        let of_it = self.rows.range((table, Vec::new())..).take_while(|((one, _), _)| *one == table);
+        Ok(of_it.count() as u64)
     }
 }
 

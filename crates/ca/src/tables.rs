@@ -85,6 +85,11 @@ pub(crate) mod key {
 
     /// `ROLE/ID`: all nodes are of one cluster. No id holds a byte below `-`, so that no key followed
     /// by a zero byte is the beginning of another's.
+    /// What the keys of all nodes of a role begin with.
+    pub(crate) fn role(role: Role) -> Vec<u8> {
+        format!("{role}/").into_bytes()
+    }
+
     pub(crate) fn node(node: &SpiffeId) -> Vec<u8> {
         format!("{}/{}", node.role, node.id).into_bytes()
     }

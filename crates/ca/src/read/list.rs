@@ -7,10 +7,10 @@ use certus_pki::{NodeId, Role, Serial, Sha256, SpiffeId, UnixTime};
 
 use super::{cert, cluster, issuers, node};
 use crate::format::Document;
-use crate::limits::{PAGE_MAX, ROWS_AT_ONCE, ROWS_READ_MAX};
+use crate::limits::{CHUNK, PAGE_MAX, ROWS_AT_ONCE, ROWS_READ_MAX};
 use crate::record::{AuditRecord, CertRecord, DueNode, NodeRecord, NodeState, TokenRecord};
 use crate::store::{Fault, Row, Table, View};
-use crate::tables::{decode, key, must};
+use crate::tables::{decode, key, must, walk};
 
 /// Where a list goes on: the last key that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +126,19 @@ pub fn nodes(
             && (!filter.revoked || !is_active);
         Ok(wanted.then_some(record))
     })
+}
+
+/// How many nodes are of the cluster. Managers and workers are not gone through: each that is active is held
+/// to one deadline, and the deadlines are counted. Clients are few.
+pub fn active_nodes(view: &dyn View) -> Result<u64, Fault> {
+    let mut count = view.rows(Table::Due)?;
+    let (from, to) = (key::role(Role::Client), key::after_prefix(&key::role(Role::Client)));
+    walk(view, Table::Nodes, Bound::Included(&from), Bound::Excluded(&to), CHUNK, |(_, row)| {
+        let client: NodeRecord = decode(Table::Nodes, &row)?;
+        count += u64::from(client.state == NodeState::Active);
+        Ok(true)
+    })?;
+    Ok(count)
 }
 
 /// The nodes with this id, whatever their role: a person says `web-2`.

@@ -41,6 +41,26 @@ fn pages_join_up() {
 }
 
 #[test]
+fn active_nodes_are_counted_as_a_list_of_them_would() {
+    let mut world = World::founded();
+    let check = |world: &World, expected: u64| {
+        let filter = NodeFilter { active: true, ..NodeFilter::default() };
+        let listed = collect(|after| nodes(&world.store, &filter, after, 3).unwrap());
+        assert_eq!((listed.len() as u64, active_nodes(&world.store).unwrap()), (expected, expected));
+    };
+    check(&world, 2);
+    let held = world.worker(1, "web-1");
+    world.worker(2, "web-2");
+    check(&world, 4);
+    world.wait(Lifetime::from_days(60));
+    let renewed = world.renew(&held.identity, held.cert, &key()).unwrap();
+    world.revoke(Target::Cert(renewed.cert)).unwrap();
+    check(&world, 4);
+    world.revoke(Target::Node(held.identity)).unwrap();
+    check(&world, 3);
+}
+
+#[test]
 fn certificates_are_found_by_node_by_end_and_by_state() {
     let mut world = World::founded();
     let one = world.worker(1, "web-1");

@@ -36,13 +36,12 @@ impl v1::cluster_server::Cluster for Cluster {
         let shared = &self.shared;
         let now = shared.truth.now();
         let read = shared.truth.scan(|view| {
-            let nodes = NodeFilter { active: true, ..NodeFilter::default() };
             Ok((
                 certus_ca::cluster(view)?,
                 certus_ca::roots(view)?,
                 certus_ca::issuers(view)?,
                 certus_ca::due(view, now, NAMED_MAX)?,
-                count_nodes(view, &nodes)?,
+                certus_ca::active_nodes(view)?,
                 Outlook::read(view, now)?,
                 shared.unrecorded.list(view, now)?,
             ))
@@ -381,22 +380,6 @@ fn root_state(outlook: &Outlook, now: UnixTime, shared: &Shared) -> v1::RootStat
         issuing_until: outlook.issuing_until.secs(),
         alert: outlook.explain_alert(now).map(|alert| certus_wire::status::explanation_to_wire(&alert)),
         autolock: shared.autolock.load(std::sync::atomic::Ordering::Relaxed),
-    }
-}
-
-/// How many nodes there are, counted a page at a time.
-fn count_nodes(
-    view: &dyn certus_ca::store::View,
-    filter: &NodeFilter,
-) -> Result<u64, certus_ca::store::Fault> {
-    let (mut count, mut after) = (0, None);
-    loop {
-        let page = certus_ca::nodes(view, filter, after.as_ref(), PAGE)?;
-        count += page.items.len() as u64;
-        after = page.next;
-        if after.is_none() {
-            return Ok(count);
-        }
     }
 }
 

@@ -8,7 +8,9 @@ use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
 use certus_ca::store::{Fault, Row, Store, Table, View};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+};
 
 use super::{StorageError, failed};
 
@@ -70,6 +72,10 @@ impl View for StateView {
         limit: usize,
     ) -> Result<Vec<Row>, Fault> {
         scan(table, self.table(table)?, from, to, limit)
+    }
+
+    fn rows(&self, table: Table) -> Result<u64, Fault> {
+        self.table(table)?.len().map_err(|error| fault(table, error))
     }
 }
 
@@ -165,6 +171,10 @@ impl View for Pending<'_> {
         limit: usize,
     ) -> Result<Vec<Row>, Fault> {
         scan(table, self.table(table)?, from, to, limit)
+    }
+
+    fn rows(&self, table: Table) -> Result<u64, Fault> {
+        self.table(table)?.len().map_err(|error| fault(table, error))
     }
 }
 

@@ -135,6 +135,10 @@ impl View for Counted<'_> {
     ) -> Result<Vec<Row>, Fault> {
         self.store.scan(table, from, to, limit)
     }
+
+    fn rows(&self, table: Table) -> Result<u64, Fault> {
+        self.store.rows(table)
+    }
 }
 
 impl Store for Counted<'_> {
