@@ -12,6 +12,7 @@ mod clocks;
 mod codec;
 mod error;
 mod failure;
+mod hold;
 pub mod limits;
 mod log;
 mod lone;
@@ -54,6 +55,7 @@ use tokio::time::timeout;
 
 use self::clocks::Clocks;
 use self::failure::Failures;
+use self::hold::Hold;
 use self::limits::Cadence;
 use self::log::LogStore;
 use self::network::Lines;
@@ -118,8 +120,15 @@ impl<M: Machine> Replica<M> {
             stopped(&failures, Fatal::Stopped)
         })?;
         let log = LogStore::new(storage.clone(), failures.clone(), progress.applied_next.subscribe());
-        let state = StateMachine::new(storage.clone(), progress.clone(), failures.clone(), cadence.barrier);
-        let lines = Lines::new(peers, clocks.clone());
+        let hold = Hold::new(cadence.hold);
+        let state = StateMachine::new(
+            storage.clone(),
+            progress.clone(),
+            failures.clone(),
+            cadence.barrier,
+            hold.clone(),
+        );
+        let lines = Lines::new(peers, clocks.clone(), hold);
         let raft = Raft::new(member, Arc::new(config(cadence)?), lines, log, state)
             .await
             .map_err(|fatal| stopped(&failures, fatal))?;

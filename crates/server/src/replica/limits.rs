@@ -28,6 +28,10 @@ pub const SNAPSHOT_ENTRIES: u64 = 1_000;
 /// Entries that stay when the log is cut, for a manager that was away for a moment.
 pub const LOG_KEEP_ENTRIES: u64 = 1_000;
 
+/// After a member was sent the state: what it gets to read the entries that came meanwhile, before the
+/// log is cut again. It installs a million certificates in less.
+pub const HOLD_LOG: Duration = Duration::from_secs(120);
+
 /// Entries cut at least at a time, so that not every entry pays for a purge.
 pub const PURGE_ENTRIES: u64 = 256;
 
@@ -113,6 +117,8 @@ pub struct Cadence {
     pub keep: u64,
     /// See [`PURGE_ENTRIES`].
     pub purge: u64,
+    /// See [`HOLD_LOG`].
+    pub hold: Duration,
 }
 
 impl Default for Cadence {
@@ -123,6 +129,7 @@ impl Default for Cadence {
             snapshot: SNAPSHOT_ENTRIES,
             keep: LOG_KEEP_ENTRIES,
             purge: PURGE_ENTRIES,
+            hold: HOLD_LOG,
         }
     }
 }

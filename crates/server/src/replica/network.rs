@@ -16,6 +16,7 @@ use openraft::{OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot};
 
 use super::clocks::Clocks;
 use super::codec::DecodeError;
+use super::hold::Hold;
 use super::limits;
 use super::machine::Machine;
 use super::message::{self, Answer, Head};
@@ -28,11 +29,12 @@ use super::types::{Member, MemberId, Types, Vote};
 pub(super) struct Lines<P> {
     peers: P,
     clocks: Clocks,
+    hold: Hold,
 }
 
 impl<P> Lines<P> {
-    pub(super) fn new(peers: P, clocks: Clocks) -> Lines<P> {
-        Lines { peers, clocks }
+    pub(super) fn new(peers: P, clocks: Clocks, hold: Hold) -> Lines<P> {
+        Lines { peers, clocks, hold }
     }
 }
 
@@ -40,7 +42,8 @@ impl<M: Machine, P: Peers> RaftNetworkFactory<Types<M>> for Lines<P> {
     type Network = Line<P>;
 
     async fn new_client(&mut self, target: MemberId, member: &Member) -> Line<P> {
-        Line { target, member: member.clone(), peers: self.peers.clone(), clocks: self.clocks.clone() }
+        let (peers, clocks, hold) = (self.peers.clone(), self.clocks.clone(), self.hold.clone());
+        Line { target, member: member.clone(), peers, clocks, hold }
     }
 }
 
@@ -50,6 +53,7 @@ pub(super) struct Line<P> {
     member: Member,
     peers: P,
     clocks: Clocks,
+    hold: Hold,
 }
 
 impl<P: Peers> Line<P> {
@@ -114,6 +118,7 @@ impl<M: Machine, P: Peers> RaftNetwork<Types<M>> for Line<P> {
             let error = self.failed(Cause::NotLive);
             return Err(NetworkError::new(&error).into());
         };
+        let _held = self.hold.begin();
         let sent = self.peers.send_snapshot(self.target, &self.member, head, outgoing);
         let sent = tokio::time::timeout(limits::SNAPSHOT, sent);
         let answered = tokio::select! {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::codec::{self, DecodeError};
 use super::failure::Failures;
+use super::hold::Hold;
 use super::limits::BARRIER_BYTES;
 use super::machine::Machine;
 use super::snapshot::{Incoming, Outgoing, SnapshotData, SnapshotError};
@@ -52,6 +53,8 @@ pub(super) struct StateMachine<M> {
     barrier: u64,
     /// Bytes of commands applied since the last barrier that was made here.
     bytes: u64,
+    /// Who keeps the log from being cut.
+    hold: Hold,
     machine: PhantomData<M>,
 }
 
@@ -61,8 +64,9 @@ impl<M: Machine> StateMachine<M> {
         progress: Progress,
         failures: Failures,
         barrier: u64,
+        hold: Hold,
     ) -> StateMachine<M> {
-        StateMachine { storage, progress, failures, barrier, bytes: 0, machine: PhantomData }
+        StateMachine { storage, progress, failures, barrier, bytes: 0, hold, machine: PhantomData }
     }
 
     fn apply_all(&mut self, entries: Vec<Entry<Types<M>>>) -> Result<Vec<Replies<M>>, StateError> {
@@ -149,7 +153,7 @@ impl<M: Machine> RaftStateMachine<Types<M>> for StateMachine<M> {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { storage: self.storage.clone(), failures: self.failures.clone() }
+        Builder { storage: self.storage.clone(), failures: self.failures.clone(), hold: self.hold.clone() }
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotData>, RaftStorageError> {
@@ -181,10 +185,13 @@ impl<M: Machine> RaftStateMachine<Types<M>> for StateMachine<M> {
 pub(super) struct Builder {
     storage: Arc<Storage>,
     failures: Failures,
+    hold: Hold,
 }
 
 impl<M: Machine> RaftSnapshotBuilder<Types<M>> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<Types<M>>, RaftStorageError> {
+        // What is built here is followed by a cut of the log.
+        self.hold.released(&self.failures).await;
         let built = blocking(|| {
             self.storage.barrier()?;
             let snapshot = live_snapshot(&self.storage)?;

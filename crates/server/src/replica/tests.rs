@@ -200,8 +200,13 @@ async fn a_snapshot_carries_the_whole_state_or_nothing() {
         propose(&replica, &format!("node-{n:>0900}")).await.unwrap();
     }
     let source = &replica.inner;
-    let mut sender: StateMachine<Ledger> =
-        StateMachine::new(source.storage.clone(), Progress::new(0, 0), source.failures.clone(), 10);
+    let mut sender: StateMachine<Ledger> = StateMachine::new(
+        source.storage.clone(),
+        Progress::new(0, 0),
+        source.failures.clone(),
+        10,
+        Hold::new(Duration::ZERO),
+    );
     let mut builder = sender.get_snapshot_builder().await;
     let built: openraft::Snapshot<Types<Ledger>> = builder.build_snapshot().await.unwrap();
     let SnapshotData::Live(mut outgoing) = *built.snapshot else { panic!("a built snapshot is live") };
@@ -214,7 +219,7 @@ async fn a_snapshot_carries_the_whole_state_or_nothing() {
     let storage = Arc::new(in_memory());
     let progress = Progress::new(0, 0);
     let mut receiver: StateMachine<Ledger> =
-        StateMachine::new(storage.clone(), progress.clone(), Failures::new(), 10);
+        StateMachine::new(storage.clone(), progress.clone(), Failures::new(), 10, Hold::new(Duration::ZERO));
     // A flipped bit, a lost chunk and a missing end are all found before the state is touched.
     for damage in 0..3 {
         let mut chunks = chunks.clone();

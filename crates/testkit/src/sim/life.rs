@@ -288,4 +288,11 @@ const CLIENTS: u64 = 6;
 /// Steps of tasks after which a kill comes; a commit takes a dozen.
 const TASK_STEPS: u64 = 24;
 /// Every seam within a life: barriers, snapshots and purges in each.
-const CADENCE: Cadence = Cadence { commands: 256, barrier: 7, snapshot: 9, keep: 4, purge: 3 };
+const CADENCE: Cadence = Cadence {
+    commands: 256,
+    barrier: 7,
+    snapshot: 9,
+    keep: 4,
+    purge: 3,
+    hold: std::time::Duration::from_secs(2),
+};

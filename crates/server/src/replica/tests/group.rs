@@ -17,6 +17,9 @@ struct Switchboard {
     cut: BTreeSet<MemberId>,
     /// Whether a member was sent a snapshot.
     snapshots: BTreeSet<MemberId>,
+    /// How many were sent, and whether they are kept on their way.
+    sent: usize,
+    slow: bool,
 }
 
 /// One member's end of the bus.
@@ -56,7 +59,14 @@ impl Peers for Wire {
         mut outgoing: Outgoing,
     ) -> Result<Vec<u8>, PeerError> {
         let replica = self.reach(target, member)?;
-        self.bus.0.lock().unwrap().snapshots.insert(target);
+        {
+            let mut board = self.bus.0.lock().unwrap();
+            board.snapshots.insert(target);
+            board.sent += 1;
+        }
+        while self.bus.0.lock().unwrap().slow {
+            sleep(Duration::from_millis(5)).await;
+        }
         let mut receiving = replica.receive_snapshot(&head).map_err(refused)?;
         while let Some(chunk) = outgoing.next_chunk().map_err(|e| PeerError::Refused(e.to_string()))? {
             receiving.accept(&chunk).map_err(refused)?;
@@ -65,7 +75,8 @@ impl Peers for Wire {
     }
 }
 
-const CADENCE: Cadence = Cadence { commands: 8, barrier: 7, snapshot: 9, keep: 4, purge: 3 };
+const CADENCE: Cadence =
+    Cadence { commands: 8, barrier: 7, snapshot: 9, keep: 4, purge: 3, hold: Duration::from_secs(5) };
 
 struct Group {
     bus: Bus,
@@ -253,6 +264,32 @@ async fn a_learner_far_behind_gets_a_snapshot_and_votes_only_when_level() {
     let learner = group.start(4).await;
     group.level().await;
     assert_eq!(names(&learner.view().unwrap()), 61);
+}
+
+/// The state travels for longer than the log keeps entries; the entries that came meanwhile are still there.
+#[tokio::test]
+async fn a_learner_is_sent_the_state_once_however_much_is_committed_meanwhile() {
+    let mut group = Group::of_three().await;
+    let leader = group.leader().await;
+    for n in 0..60 {
+        propose(&leader, &format!("node-{n}")).await.unwrap();
+    }
+    group.bus.0.lock().unwrap().slow = true;
+    let learner = group.start(4).await;
+    let adding = tokio::spawn({
+        let leader = leader.clone();
+        async move { leader.add_learner(4, Member::at("m4:1")).await }
+    });
+    let bus = group.bus.clone();
+    eventually("the state is on its way", || bus.0.lock().unwrap().sent == 1).await;
+    for n in 60..160 {
+        propose(&leader, &format!("node-{n}")).await.unwrap();
+    }
+    bus.0.lock().unwrap().slow = false;
+    adding.await.unwrap().unwrap();
+    group.level().await;
+    assert_eq!(names(&learner.view().unwrap()), 160);
+    assert_eq!(bus.0.lock().unwrap().sent, 1);
 }
 
 #[tokio::test]

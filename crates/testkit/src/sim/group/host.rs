@@ -138,6 +138,13 @@ pub(super) fn true_time(begin: Instant) -> i64 {
 }
 
 /// Every seam within a run: barriers, snapshots and purges every few entries.
-const CADENCE: Cadence = Cadence { commands: 8, barrier: 7, snapshot: 9, keep: 4, purge: 3 };
+const CADENCE: Cadence = Cadence {
+    commands: 8,
+    barrier: 7,
+    snapshot: 9,
+    keep: 4,
+    purge: 3,
+    hold: std::time::Duration::from_secs(2),
+};
 /// What one unit of chance leaves on a disk that fills up.
 const ROOM_BYTES: u64 = 2_048;
