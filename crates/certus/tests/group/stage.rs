@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use serde_json::Value;
 
 use crate::harness::{Daemon, Said, World, port, until};
 
-/// One at a time: three managers, their callers and the command line want all there is.
-static MACHINE: Mutex<()> = Mutex::new(());
+/// Two at a time: managers, their callers and the command line want much, and wait for elections more.
+static PLACES: [Mutex<()>; 2] = [Mutex::new(()), Mutex::new(())];
+static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// The lengths of the nightly run instead of the short ones.
 pub(crate) fn at_length() -> bool {
@@ -60,7 +62,8 @@ impl Group {
 
     /// No manager yet.
     pub(crate) fn nobody() -> Group {
-        let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = NEXT.fetch_add(1, Ordering::Relaxed) % PLACES.len();
+        let machine = PLACES[place].lock().unwrap_or_else(PoisonError::into_inner);
         Group { places: Vec::new(), world: World::new(), wrap: None, _machine: machine }
     }
 

@@ -156,8 +156,10 @@ impl Friend {
     async fn is_served(&self, what: &str, transport: Transport) -> TcpStream {
         let served = async {
             loop {
-                let mut tcp = TcpStream::connect(self.port(transport)).await.unwrap();
-                if ping(&mut tcp).await.is_ok() {
+                // Its own port may reset a caller while it is besieged itself.
+                if let Ok(mut tcp) = TcpStream::connect(self.port(transport)).await
+                    && ping(&mut tcp).await.is_ok()
+                {
                     return tcp;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;

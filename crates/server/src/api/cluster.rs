@@ -228,6 +228,10 @@ impl v1::cluster_server::Cluster for Cluster {
         let leaves = self.shared.leaves_of(&node).map_err(|error| refuse(&error))?;
         let could_open_root = self.shared.root_is_online().map_err(|error| refuse(&error))?;
         let retired = self.shared.retire(&node, compromised, &by).await.map_err(|error| refuse(&error))?;
+        if node == self.shared.identity {
+            // The answer leaves while it drains; nobody else must be answered by one that is none any more.
+            self.shared.removed.cancel();
+        }
         let epoch = self.epoch_at(retired.revision);
         self.shared.presence.committed(epoch);
         self.shared.metrics.revoked(retired.certs as usize);
