@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use certus_ca::{Command, Enlist, Reply, RootRecord};
 use certus_pki::explain::{Explain, Explanation};
-use certus_pki::{CaPlan, ClusterName, Issuer, PublicKey, SpiffeId, UnixTime, Validity, code};
+use certus_pki::{ClusterName, Issuer, PublicKey, SpiffeId, Validity, code};
 use certus_wire::v1;
 use rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_256 as HPKE;
 use rustls::crypto::hpke::{EncapsulatedSecret, Hpke as _, HpkePrivateKey, HpkePublicKey};
 use tracing::info;
 use zeroize::Zeroizing;
 
-use crate::keys::{KeysError, fresh_serial};
+use crate::issuers::sign_issuer;
+use crate::keys::KeysError;
 use crate::sealing::{Purpose, SealingKey};
 use crate::shared::Shared;
 use crate::truth::Unanswered;
@@ -211,17 +212,9 @@ impl Shared {
         let (cluster, roots) = read.map_err(EnlistError::Unanswered)?;
         let root = roots.into_iter().filter(|root| root.active).max_by_key(|root| root.not_after);
         let (Some(cluster), Some(root)) = (cluster, root) else { return Err(EnlistError::NoRoot) };
-        let cluster_key = self.place.cluster_key().map_err(EnlistError::Keys)?;
-        let root_key = self.place.root_key(&cluster.name, &cluster_key, &root.key_hash, &root.key_sealed);
-        let root_key = root_key.map_err(EnlistError::Keys)?;
-        let issue = |error| EnlistError::Keys(KeysError::Issuer(error));
-        let root = Issuer::from_der(&root.der).map_err(issue)?;
-        let now: UnixTime = self.truth.now();
-        let mut validity = Validity::starting(now, cluster.settings.issuer_lifetime);
-        validity.not_after = validity.not_after.min(root.certificate().not_after);
-        let plan = CaPlan::issuer(&cluster.name, &format!("issuer {}", node.id), validity);
-        let serial = fresh_serial().map_err(EnlistError::Keys)?;
-        root.sign_ca(&plan, key, serial, &root_key).map_err(issue)
+        let mut validity = Validity::starting(self.truth.now(), cluster.settings.issuer_lifetime);
+        validity.not_after = validity.not_after.min(root.not_after);
+        sign_issuer(&self.place, &cluster, &root, &node.id, key, validity).map_err(EnlistError::Keys)
     }
 }
 

@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use certus_ca::{ClusterState, Command, Reply, RootRecord, Settings};
-use certus_pki::{CaPlan, Epoch, Issuer, KeyType, PrivateKey, Role, Sha256, Signer, UnixTime, Validity};
+use certus_pki::{
+    CaPlan, Epoch, Issuer, KeyType, NodeId, PrivateKey, PublicKey, Role, Sha256, Signer, UnixTime, Validity,
+};
 use tracing::info;
 
 use crate::house::{House, HouseError};
-use crate::keys::{IssuingKey, KeysError, fresh_serial};
+use crate::keys::{IssuingKey, KeysError, ManagerDir, fresh_serial};
 use crate::truth::Unanswered;
 
 /// A new issuer signs when every connected node knows it, or after this.
@@ -140,14 +142,11 @@ impl House {
                 return Err(HouseError::RootEnds { root: root.not_after, present });
             }
         }
-        let root_key = self.root_key(cluster, root)?;
-        let root = Issuer::from_der(&root.der).map_err(|error| HouseError::Keys(KeysError::Issuer(error)))?;
         let key_type: KeyType = issuing.key.public_key().key_type();
         let key = PrivateKey::generate(key_type).map_err(HouseError::Key)?;
-        let plan = CaPlan::issuer(&cluster.name, &tag(&self.shared.identity.id), validity);
-        let serial = fresh_serial().map_err(HouseError::Keys)?;
-        let issuer = root.sign_ca(&plan, key.public_key(), serial, &root_key);
-        let issuer = issuer.map_err(|error| HouseError::Keys(KeysError::Issuer(error)))?;
+        let of = &self.shared.identity.id;
+        let issuer = sign_issuer(&self.place, cluster, root, of, key.public_key(), validity);
+        let issuer = issuer.map_err(HouseError::Keys)?;
         Ok(IssuingKey { issuer, key })
     }
 
@@ -190,8 +189,24 @@ impl House {
     }
 }
 
+/// An issuer for the manager `of`: opens the root's key for this one signature.
+pub(crate) fn sign_issuer(
+    place: &ManagerDir,
+    cluster: &ClusterState,
+    root: &RootRecord,
+    of: &NodeId,
+    key: &PublicKey,
+    validity: Validity,
+) -> Result<Issuer, KeysError> {
+    let cluster_key = place.cluster_key()?;
+    let root_key = place.root_key(&cluster.name, &cluster_key, &root.key_hash, &root.key_sealed)?;
+    let root = Issuer::from_der(&root.der).map_err(KeysError::Issuer)?;
+    let plan = CaPlan::issuer(&cluster.name, &tag(of), validity);
+    root.sign_ca(&plan, key, fresh_serial()?, &root_key).map_err(KeysError::Issuer)
+}
+
 /// What tells the issuers of one manager from the others'.
-pub(crate) fn tag(manager: &certus_pki::NodeId) -> String {
+pub(crate) fn tag(manager: &NodeId) -> String {
     format!("issuer {manager}")
 }
 

@@ -217,6 +217,10 @@ impl Explain for BackupError {
                 new(code::UNAVAILABLE)
             }
             BackupError::Files(error) => error.explain(),
+            // Nothing runs yet that could be unlocked.
+            BackupError::Keys(error @ KeysError::Locked { .. }) => error
+                .explain()
+                .hint("certus cluster restore FILE --unlock-file FILE: the unlock key it had when the backup was made"),
             BackupError::Keys(error) => error.explain(),
             BackupError::Storage(error) => error.explain(),
             BackupError::Fault(error) => new(code::STORE).fact("because", error),

@@ -14,8 +14,7 @@ use certus_ca::{Admission, Command, NodeState, RenewAsk, Reply};
 use certus_node::files::{Fresh, NodeDir};
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{
-    Bundle, CaPlan, ClusterName, Epoch, Issuer, KeyType, Passphrase, PrivateKey, Role, Signer, SpiffeId,
-    UnixTime, Validity, code,
+    Bundle, Epoch, Issuer, KeyType, Passphrase, PrivateKey, Role, Signer, SpiffeId, UnixTime, Validity, code,
 };
 use certus_tls::{Clock, Identity, Snapshot};
 
@@ -23,7 +22,8 @@ use super::BackupError;
 use super::read::{self, Backup, Progress};
 use super::records::{Nowhere, Sink};
 use super::seal::BackupKey;
-use crate::keys::{IssuingKey, Kept, KeysError, ManagerDir, fresh_serial};
+use crate::issuers::sign_issuer;
+use crate::keys::{IssuingKey, Kept, KeysError, ManagerDir};
 use crate::replica::limits::Cadence;
 use crate::replica::{Alone, FIRST_MEMBER, Replica, SnapshotEnd, SnapshotRows, begin_alone};
 use crate::storage::{Settle, Storage, StorageError, blocking};
@@ -362,17 +362,9 @@ fn signed_issuer(
     let root = roots.into_iter().filter(|root| root.active).max_by_key(|root| root.not_after);
     let no_root = || Explanation::new(code::ISSUER_TOO_SHORT, "the backup holds no active root");
     let root = root.ok_or_else(|| no_certificate(by, no_root()))?;
-    let name: &ClusterName = &cluster.name;
-    let cluster_key = place.cluster_key().map_err(BackupError::Keys)?;
-    let root_key = place.root_key(name, &cluster_key, &root.key_hash, &root.key_sealed);
-    let root_key = root_key.map_err(BackupError::Keys)?;
-    let issued = |error: certus_pki::issue::NotIssued| no_certificate(by, error.explain());
-    let root = Issuer::from_der(&root.der).map_err(issued)?;
     let mut validity = Validity::starting(truth.now(), cluster.settings.issuer_lifetime);
-    validity.not_after = validity.not_after.min(root.certificate().not_after);
-    let plan = CaPlan::issuer(name, &format!("issuer {}", by.id), validity);
-    let serial = fresh_serial().map_err(BackupError::Keys)?;
-    root.sign_ca(&plan, key.public_key(), serial, &root_key).map_err(issued)
+    validity.not_after = validity.not_after.min(root.not_after);
+    sign_issuer(place, cluster, &root, &by.id, key.public_key(), validity).map_err(BackupError::Keys)
 }
 
 /// A fresh key and certificate for the manager, through the log like everybody's.

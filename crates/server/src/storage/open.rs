@@ -130,24 +130,9 @@ fn check_format(database: &Database, file: &Arc<str>, kind: Kind) -> Result<(), 
     if found > kind.format() {
         return Err(StorageError::NewerFormat { file: file.clone(), found, known: kind.format() });
     }
-    if found < kind.format() { raise_format(database, file, kind) } else { Ok(()) }
-}
-
-/// What an older version wrote is read as it is; from now on a newer one writes, and the older must not.
-fn raise_format(database: &Database, file: &Arc<str>, kind: Kind) -> Result<(), StorageError> {
-    let writing = |error: redb::Error| failed(file, "raising the format of", error);
-    let mut txn = database.begin_write().map_err(|error| writing(error.into()))?;
-    txn.set_quick_repair(true);
-    {
-        let mut table = txn.open_table(FORMAT).map_err(|error| writing(error.into()))?;
-        table.insert(kind.words(), kind.format()).map_err(|error| writing(error.into()))?;
-    }
-    match kind {
-        Kind::Log => log::create_tables(&txn).map_err(writing)?,
-        // Tables that later formats added.
-        Kind::State => create_tables(&txn).map_err(writing)?,
-    }
-    txn.commit().map_err(|error| writing(error.into()))
+    // What an older version wrote is read as it is, and gets the tables it lacks; from now on a newer one
+    // writes, and the older must not.
+    if found < kind.format() { lay_out(database, file, kind) } else { Ok(()) }
 }
 
 /// Refuses files of a newer format before anything of either is changed; what cannot be read without being
@@ -170,6 +155,7 @@ fn refuse_newer(path: &Path, kind: Kind) -> Result<(), StorageError> {
     }
 }
 
+/// Writes the format's number and makes the tables that are not there.
 fn lay_out(database: &Database, file: &Arc<str>, kind: Kind) -> Result<(), StorageError> {
     let writing = |error: redb::Error| failed(file, "laying out", error);
     let mut txn = database.begin_write().map_err(|error| writing(error.into()))?;
