@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = protox::compile(["certus/v1/certus.proto"], ["proto"])?;
     // Their Debug is written by hand, without the secret in them (I7).
     let secret = [".certus.v1.JoinRequest", ".certus.v1.CreateTokenReply"];
-    tonic_prost_build::configure().skip_debug(secret).compile_fds(files)?;
+    let codec = "crate::codec::SmallBuffers";
+    tonic_prost_build::configure().skip_debug(secret).codec_path(codec).compile_fds(files)?;
     Ok(())
 }

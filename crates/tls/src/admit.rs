@@ -169,7 +169,7 @@ impl Gate {
             {
                 Some(peer)
             }
-            _ => self.judge_or_anonymous(&view, &chain)?,
+            _ => self.judge_or_anonymous(&view, &chain)?.map(Arc::new),
         };
         between();
         let epoch = view.snapshot.epoch();

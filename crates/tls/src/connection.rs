@@ -122,7 +122,7 @@ impl Connection {
 
     /// What a policy is asked about it.
     pub(crate) fn caller(&self) -> Caller<'_> {
-        let mut caller = Caller::known(self.peer.as_ref().map(|peer| &peer.peer), *lock(&self.agent));
+        let mut caller = Caller::known(self.peer.as_ref().map(|peer| &*peer.peer), *lock(&self.agent));
         caller.plaintext = self.plaintext;
         caller
     }

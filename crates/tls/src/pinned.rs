@@ -62,7 +62,7 @@ where
     };
     let epoch = Epoch::default();
     let registered = Registered::nowhere(Admitted {
-        peer: Some(PeerIdentity::new(manager.peer.clone(), epoch)),
+        peer: Some(PeerIdentity::new(Arc::new(manager.peer.clone()), epoch)),
         chain: Vec::new(),
         own: None,
         let_in: false,

@@ -63,7 +63,7 @@ impl Sessions {
 impl StoresServerSessions for Sessions {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
         let peer = note(|notes| {
-            let verified = notes.verified.as_ref().map(|(_, peer)| Arc::new(peer.clone()));
+            let verified = notes.verified.as_ref().map(|(_, peer)| peer.clone());
             verified.or_else(|| notes.session.clone())
         });
         // Outside one of our handshakes nobody is known to whom a session could be bound.

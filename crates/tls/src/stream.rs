@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use certus_pki::{Epoch, Explain, Explanation, Peer};
@@ -18,13 +19,13 @@ use crate::lifecycle::CutReason;
 #[non_exhaustive]
 pub struct PeerIdentity {
     /// Who it is.
-    pub peer: Peer,
+    pub peer: Arc<Peer>,
     /// The epoch at admission.
     pub epoch: Epoch,
 }
 
 impl PeerIdentity {
-    pub(crate) fn new(peer: Peer, epoch: Epoch) -> PeerIdentity {
+    pub(crate) fn new(peer: Arc<Peer>, epoch: Epoch) -> PeerIdentity {
         PeerIdentity { peer, epoch }
     }
 }

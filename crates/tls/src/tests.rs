@@ -1,5 +1,6 @@
 //! Tests that need what the public API does not show.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use certus_pki::{Accept, Issuers, Purpose, Rejection};
@@ -52,7 +53,7 @@ fn i11_the_epoch_is_read_again_after_registration() {
     let verified = || {
         let view = gate.view();
         let peer = gate.judge(&view, &chain).unwrap();
-        Notes { verified: Some((view, peer)), ..Notes::default() }
+        Notes { verified: Some((view, Arc::new(peer))), ..Notes::default() }
     };
     drop(gate.admit(finished(verified())).ok().unwrap());
 

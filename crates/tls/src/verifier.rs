@@ -20,7 +20,7 @@ use crate::{lock, provider};
 #[derive(Default)]
 pub(crate) struct Notes {
     /// The peer's chain was accepted under this view, by a full handshake.
-    pub(crate) verified: Option<(View, Peer)>,
+    pub(crate) verified: Option<(View, Arc<Peer>)>,
     /// The peer showed a chain, as nobody does who resumes.
     pub(crate) asked: bool,
     /// It was refused.
@@ -68,7 +68,7 @@ impl Verifier {
         let view = self.gate.view();
         match self.gate.judge(&view, &chain) {
             Ok(peer) => {
-                note(|notes| notes.verified = Some((view, peer)));
+                note(|notes| notes.verified = Some((view, Arc::new(peer))));
                 Ok(())
             }
             Err(rejection) => {

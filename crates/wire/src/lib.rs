@@ -3,6 +3,7 @@
 //! Decides nothing. Whatever comes from the network passes a `TryFrom` here before it is believed.
 
 mod bundle;
+pub mod codec;
 mod convert;
 pub mod status;
 

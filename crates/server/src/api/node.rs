@@ -1,6 +1,8 @@
 //! A node's own affairs: renewing, and watching what changes.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use certus_ca::{Deltas, RenewAsk};
@@ -9,8 +11,7 @@ use certus_pki::{Change, Epoch, Explanation, SpiffeId, code};
 use certus_wire::v1;
 use certus_wire::v1::watch_update::Kind;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
 
@@ -51,7 +52,7 @@ impl v1::node_server::Node for Node {
         }
     }
 
-    type WatchStream = ReceiverStream<Result<v1::WatchUpdate, Status>>;
+    type WatchStream = Updates;
 
     async fn watch(
         &self,
@@ -78,7 +79,21 @@ impl v1::node_server::Node for Node {
             shared.presence.left(&node, stream, shared.truth.now());
             info!(%node, why, "watch ends");
         });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(Updates(receiver)))
+    }
+}
+
+/// On its way to a node. In a box: a channel makes room for 32 at once, whatever they take.
+type Update = Box<Result<v1::WatchUpdate, Status>>;
+
+/// What a node is sent.
+pub(crate) struct Updates(mpsc::Receiver<Update>);
+
+impl Stream for Updates {
+    type Item = Result<v1::WatchUpdate, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|update| update.map(|update| *update))
     }
 }
 
@@ -87,7 +102,7 @@ struct Watcher<'a> {
     shared: &'a Shared,
     node: &'a SpiffeId,
     stream: u64,
-    updates: mpsc::Sender<Result<v1::WatchUpdate, Status>>,
+    updates: mpsc::Sender<Update>,
 }
 
 impl Watcher<'_> {
@@ -107,7 +122,7 @@ impl Watcher<'_> {
                 Ok(epoch) => sent = epoch,
                 Err(Ended::Gone) => return "the node is gone",
                 Err(Ended::Unanswered(error)) => {
-                    let _ = self.updates.try_send(Err(refuse(&error)));
+                    let _ = self.updates.try_send(Box::new(Err(refuse(&error))));
                     return "the store cannot be read";
                 }
             }
@@ -132,7 +147,7 @@ impl Watcher<'_> {
                 },
                 _ = heartbeat.tick() => {
                     if let Some(since) = self.shared.out_of_touch() {
-                        let _ = self.updates.try_send(Err(refuse(&cut_off(since))));
+                        let _ = self.updates.try_send(Box::new(Err(refuse(&cut_off(since)))));
                         return "this manager is out of touch";
                     }
                     let alive = Kind::Heartbeat(certus_wire::epoch_to_wire(sent));
@@ -179,7 +194,7 @@ impl Watcher<'_> {
 
     async fn send(&self, kind: Kind) -> Result<(), Ended> {
         let update = v1::WatchUpdate { kind: Some(kind) };
-        self.updates.send(Ok(update)).await.map_err(|_| Ended::Gone)
+        self.updates.send(Box::new(Ok(update))).await.map_err(|_| Ended::Gone)
     }
 }
 
