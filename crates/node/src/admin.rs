@@ -4,10 +4,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 mod renew;
 mod seen;
@@ -60,13 +60,16 @@ pub async fn serve_unix(
     stop: CancellationToken,
 ) -> Result<JoinHandle<()>, AdminError> {
     let listener = bind(path).await.map_err(|error| AdminError { path: path.to_owned(), error })?;
-    let path = path.to_owned();
+    let (path, ours) = (path.to_owned(), place_of(path));
     Ok(tokio::spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
         if let Err(error) = served {
             tracing::warn!(%error, socket = %path.display(), "the admin interface ended");
         }
-        let _ = std::fs::remove_file(&path);
+        // Connections may have taken their time to end: the next process' socket can be there by now.
+        if ours.is_some() && place_of(&path) == ours {
+            let _ = std::fs::remove_file(&path);
+        }
     }))
 }
 
@@ -91,6 +94,12 @@ pub async fn serve_loopback(
             tracing::warn!(%error, %address, "the numbers are not served any more");
         }
     }))
+}
+
+/// Which file a path leads to; with its time, because numbers of files that are gone are given anew.
+fn place_of(path: &Path) -> Option<(u64, u64, SystemTime)> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino(), metadata.modified().ok()?))
 }
 
 async fn bind(path: &Path) -> io::Result<UnixListener> {

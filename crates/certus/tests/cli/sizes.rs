@@ -47,6 +47,8 @@ fn runs(root: &str, issuer: &str, shown: [&str; 2]) {
         .collect();
     // The manager's own, its issuer's, the root's.
     assert_eq!(kinds, [shown[1], shown[1], shown[0]], "{root}, {issuer}");
+    // Who ends waits for those who are connected.
+    drop(live);
     for node in nodes {
         assert_eq!(node.end(), 0);
     }
@@ -54,11 +56,27 @@ fn runs(root: &str, issuer: &str, shown: [&str; 2]) {
 }
 
 #[test]
-fn a_cluster_is_founded_with_each_kind_of_key() {
+fn a_cluster_of_rsa_keys() {
     runs("rsa4096", "rsa2048", ["RSA-4096", "RSA-2048"]);
+}
+
+#[test]
+fn a_cluster_of_smaller_and_larger_rsa_keys() {
     runs("rsa2048", "rsa3072", ["RSA-2048", "RSA-3072"]);
+}
+
+#[test]
+fn a_cluster_of_curves() {
     runs("p384", "p256", ["P-384", "P-256"]);
+}
+
+#[test]
+fn a_cluster_of_an_edwards_root() {
     runs("ed25519", "p384", ["Ed25519", "P-384"]);
+}
+
+#[test]
+fn a_cluster_of_edwards_issuers() {
     runs("p256", "ed25519", ["P-256", "Ed25519"]);
 }
 
