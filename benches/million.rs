@@ -101,7 +101,8 @@ async fn pages(cluster: &Cluster, count: usize) -> Result<(), Failure> {
     let expiring = v1::ListCertsRequest { expiring_before: Some(middle), ..plain.clone() };
     let kinds = [
         ("the first page", plain.clone()),
-        (BY_NODE, plain),
+        (BY_NODE, plain.clone()),
+        ("by prefix", v1::ListCertsRequest { id_prefix: "n05".to_owned(), ..plain }),
         ("by expiry", expiring.clone()),
         ("all, by expiry", v1::ListCertsRequest { all: true, ..expiring }),
     ];
