@@ -24,6 +24,7 @@ mod peers;
 mod proposer;
 mod runtime;
 mod snapshot;
+mod standing;
 mod state;
 mod tally;
 mod tending;
@@ -60,6 +61,7 @@ use self::limits::Cadence;
 use self::log::LogStore;
 use self::network::Lines;
 use self::proposer::{Proposal, Proposer};
+use self::standing::Standing;
 use self::state::{Progress, StateMachine};
 use self::types::{Membership, Types};
 use crate::storage::{StateView, Storage, StorageError, blocking};
@@ -84,6 +86,7 @@ struct Inner<M: Machine> {
     resumed: Option<(u64, u64)>,
     /// Held while the members are being changed.
     changing: Mutex<()>,
+    standing: Standing,
 }
 
 impl<M: Machine> Replica<M> {
@@ -128,7 +131,8 @@ impl<M: Machine> Replica<M> {
             cadence.barrier,
             hold.clone(),
         );
-        let lines = Lines::new(peers, clocks.clone(), hold);
+        let standing = Standing::default();
+        let lines = Lines::new(peers, clocks.clone(), hold, standing.clone());
         let raft = Raft::new(member, Arc::new(config(cadence)?), lines, log, state)
             .await
             .map_err(|fatal| stopped(&failures, fatal))?;
@@ -143,8 +147,18 @@ impl<M: Machine> Replica<M> {
         tokio::spawn(proposer.run(waiting));
         tokio::spawn(watch_core(raft.metrics(), failures.clone()));
         let changing = Mutex::new(());
-        let inner =
-            Arc::new(Inner { member, raft, storage, queue, progress, clocks, failures, resumed, changing });
+        let inner = Arc::new(Inner {
+            member,
+            raft,
+            storage,
+            queue,
+            progress,
+            clocks,
+            failures,
+            resumed,
+            changing,
+            standing,
+        });
         tokio::spawn(tending::run(Arc::downgrade(&inner)));
         let replica = Replica { inner };
         replica.settle().await?;

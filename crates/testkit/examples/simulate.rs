@@ -92,7 +92,13 @@ fn report(runs: &[Result<Outcome, Violation>], took_s: u64) -> io::Result<bool> 
     for (name, value) in rows {
         writeln!(out, "{name:<36}{value:>12}")?;
     }
-    writeln!(out, "{:<36}{:>12}", "slowest recovery, ms", max(|run| run.recovered_ms))?;
+    let mut recoveries: Vec<u64> = good.iter().map(|run| run.recovered_ms).collect();
+    recoveries.sort_unstable();
+    for (name, of_hundred) in [("recovery, ms: median", 50), ("  99 of 100 within", 99)] {
+        let within = recoveries.get(recoveries.len() * of_hundred / 100);
+        writeln!(out, "{name:<36}{:>12}", within.copied().unwrap_or_default())?;
+    }
+    writeln!(out, "{:<36}{:>12}", "  slowest", max(|run| run.recovered_ms))?;
     writeln!(out, "{:<36}{:>12}", "slowest levelling, ms", max(|run| run.level_ms))?;
     let digest = good.iter().fold(0, |digest, run| digest ^ run.digest.rotate_left((run.seed % 64) as u32));
     writeln!(out, "{:<36}{digest:>#20x}", "digest of all runs")?;

@@ -94,7 +94,7 @@ fn i4_i5_i10_nothing_is_lost_when_the_leader_is_cut_off() {
     let leader = group.leader();
     let (since, before) = (Instant::now(), renewals(&worker));
     Net::cut(&leader);
-    serves_again("the leader was cut off", &load, since);
+    serves_again(&group, "the leader was cut off", &load, since);
     still_renews(&worker, before, &hands);
     // On its own side it acknowledges nothing.
     let address = group.place(&leader).address.clone();
@@ -108,7 +108,7 @@ fn i4_i5_i10_nothing_is_lost_when_the_leader_is_cut_off() {
 
     let healed = Instant::now();
     Net::heal(&leader);
-    serves_again("it is back", &load, healed);
+    serves_again(&group, "it is back", &load, healed);
     let follows = || group.listed().iter().all(|manager| manager["voter"] == true);
     until("it follows again", follows, || group.logs());
     let (witness, members) = load.stop();

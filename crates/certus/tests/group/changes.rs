@@ -20,7 +20,7 @@ fn i4_i5_no_call_fails_while_managers_join_leave_and_are_removed() {
     let mut since = Instant::now();
     group.join("m3");
     group.voters(3);
-    serves_again("m3 joined", &load, since);
+    serves_again(&group, "m3 joined", &load, since);
 
     // Who leaves may be the one that leads.
     let leaves = group.leader();
@@ -30,7 +30,7 @@ fn i4_i5_no_call_fails_while_managers_join_leave_and_are_removed() {
     assert_eq!(group.take(&leaves).ended(), 0);
     assert!(!group.world.path(&leaves).join("manager").exists(), "its keys are gone");
     group.voters(2);
-    serves_again(&format!("{leaves} left, which led"), &load, since);
+    serves_again(&group, &format!("{leaves} left, which led"), &load, since);
     still_renews(&worker, before, &hands);
 
     // It comes back as a new one, on what is left of its directory.
@@ -39,7 +39,7 @@ fn i4_i5_no_call_fails_while_managers_join_leave_and_are_removed() {
     let others = group.addresses();
     group.join_at(&leaves, &address, &others, &["--replace"]);
     group.voters(3);
-    serves_again(&format!("{leaves} is back"), &load, since);
+    serves_again(&group, &format!("{leaves} is back"), &load, since);
 
     // One that is removed ends by itself, and is told what to do.
     let removed = group.follower();
@@ -54,7 +54,7 @@ fn i4_i5_no_call_fails_while_managers_join_leave_and_are_removed() {
         std::fs::read_to_string(path).unwrap()
     };
     assert!(log.contains("this manager was removed") && log.contains("certus manager join"), "{log}");
-    serves_again(&format!("{removed} was removed"), &load, since);
+    serves_again(&group, &format!("{removed} was removed"), &load, since);
     group.voters(2);
 
     let (witness, members) = load.stop();

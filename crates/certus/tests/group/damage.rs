@@ -47,7 +47,7 @@ fn i4_i5_a_manager_whose_log_or_state_is_damaged_says_so_and_rejoins_clean() {
         }
         let after = fs::read(group.world.path(&id).join("manager/store").join(file)).unwrap();
         assert!(before == after, "nothing was made of it");
-        serves_again(&format!("{file} of {id} is damaged"), &load, since);
+        serves_again(&group, &format!("{file} of {id} is damaged"), &load, since);
         group.rejoin_clean(&id);
     }
     let (witness, members) = load.stop();

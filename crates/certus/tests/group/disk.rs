@@ -75,7 +75,7 @@ fn i4_i5_nothing_is_lost_when_the_leaders_disk_is_full() {
     let said = fs::read_to_string(log).unwrap();
     assert!(said.contains("error CT-4103") && said.contains("No space left on device"), "{said}");
     assert!(said.contains("free or repair the disk, then certus manager start"), "{said}");
-    serves_again("the leader's disk was full, and it ended", &load, since);
+    serves_again(&group, "the leader's disk was full, and it ended", &load, since);
 
     // With room again it goes on where it was.
     fs::remove_file(filler).unwrap();

@@ -17,10 +17,11 @@ fn back_within() -> Duration {
 
 /// Waits until calls that were made after `since` are answered, and says how soon the first one was.
 #[track_caller]
-pub(crate) fn serves_again(what: &str, load: &Load, since: Instant) {
+pub(crate) fn serves_again(group: &Group, what: &str, load: &Load, since: Instant) {
     let took = load.some(what, since, 10);
     println!("{what}: the first answer came after {:.2} s", took.as_secs_f64());
-    assert!(took <= back_within(), "{what}: {took:?}, expected at most {:?}", back_within());
+    let within = back_within();
+    assert!(took <= within, "{what}: {took:?}, expected at most {within:?}\n{}", group.logs());
 }
 
 /// How often the worker has renewed.
@@ -50,7 +51,12 @@ fn i4_i5_i10_nothing_is_lost_when_each_manager_is_killed_in_turn() {
             let leads = group.leader() == id;
             let (since, before) = (Instant::now(), renewals(&worker));
             group.kill(&id);
-            serves_again(&format!("{id} was killed{}", if leads { ", which led" } else { "" }), &load, since);
+            serves_again(
+                &group,
+                &format!("{id} was killed{}", if leads { ", which led" } else { "" }),
+                &load,
+                since,
+            );
             still_renews(&worker, before, &hands);
             group.start(&id);
             group.voters(3);
@@ -71,12 +77,12 @@ fn i4_i5_i10_nothing_is_lost_when_the_leader_pauses() {
     let leader = group.leader();
     let (since, before) = (Instant::now(), renewals(&worker));
     group.daemon(&leader).signal(Signal::STOP);
-    serves_again("the leader was paused", &load, since);
+    serves_again(&group, "the leader was paused", &load, since);
     still_renews(&worker, before, &hands);
     std::thread::sleep((since + seconds(8, 30)).saturating_duration_since(Instant::now()));
     let awake = Instant::now();
     group.daemon(&leader).signal(Signal::CONT);
-    serves_again("the paused one goes on", &load, awake);
+    serves_again(&group, "the paused one goes on", &load, awake);
     group.voters(3);
     group.ready(&leader);
     let (witness, members) = load.stop();
@@ -97,7 +103,7 @@ fn i4_i5_no_call_fails_while_the_managers_are_restarted_one_by_one() {
         for id in ["m1", "m2", "m3"] {
             let (since, before) = (Instant::now(), renewals(&worker));
             assert_eq!(group.take(id).end(), 0);
-            serves_again(&format!("{id} ended for a restart"), &load, since);
+            serves_again(&group, &format!("{id} ended for a restart"), &load, since);
             group.start(id);
             still_renews(&worker, before, &hands);
         }

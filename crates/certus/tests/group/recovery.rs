@@ -62,7 +62,7 @@ fn i5_one_manager_that_is_left_of_three_is_brought_back_alone() {
     group.join("m4");
     group.join("m5");
     group.voters(3);
-    serves_again("two new managers joined", &load, since);
+    serves_again(&group, "two new managers joined", &load, since);
     let (later, members) = load.stop();
     assert_eq!(hands.stop(), Vec::<String>::new(), "{}", group.logs());
     later.hold_and_nothing_failed(&group);

@@ -4,6 +4,7 @@
 
 use openraft::Snapshot;
 use openraft::error::{Fatal, RaftError};
+use openraft::raft::AppendEntriesResponse;
 
 use super::Replica;
 use super::codec::DecodeError;
@@ -28,7 +29,11 @@ impl<M: Machine> Replica<M> {
         self.check_addressee(to)?;
         match request {
             Request::Append(request) => {
+                let term = request.vote.leader_id.term;
                 let answer = raft.append_entries(request).await.map_err(|error| self.mute(error))?;
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.inner.standing.heard(term);
+                }
                 Ok(message::encode_append_answer(self.inner.clocks.now(), &answer))
             }
             Request::Vote(request) => {

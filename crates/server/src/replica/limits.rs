@@ -54,6 +54,9 @@ pub const ELECTION_MIN: Duration = Duration::from_millis(600);
 /// seconds; five heartbeats may get lost before a live one is.
 pub const ELECTION_MAX: Duration = Duration::from_millis(1_200);
 
+/// Between the times at which members with neighbouring numbers stand, where openraft does not see to it.
+pub const STAND_APART: Duration = Duration::from_millis(100);
+
 /// A leader that heard no majority for so long takes no proposals: by then another may lead.
 pub const QUORUM_SILENCE: Duration = Duration::from_millis(2_400);
 

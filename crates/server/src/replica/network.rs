@@ -22,6 +22,7 @@ use super::machine::Machine;
 use super::message::{self, Answer, Head};
 use super::peers::{PeerError, Peers};
 use super::snapshot::SnapshotData;
+use super::standing::Standing;
 use super::types::{Member, MemberId, Types, Vote};
 
 /// Makes a line to each member.
@@ -30,11 +31,12 @@ pub(super) struct Lines<P> {
     peers: P,
     clocks: Clocks,
     hold: Hold,
+    standing: Standing,
 }
 
 impl<P> Lines<P> {
-    pub(super) fn new(peers: P, clocks: Clocks, hold: Hold) -> Lines<P> {
-        Lines { peers, clocks, hold }
+    pub(super) fn new(peers: P, clocks: Clocks, hold: Hold, standing: Standing) -> Lines<P> {
+        Lines { peers, clocks, hold, standing }
     }
 }
 
@@ -42,8 +44,14 @@ impl<M: Machine, P: Peers> RaftNetworkFactory<Types<M>> for Lines<P> {
     type Network = Line<P>;
 
     async fn new_client(&mut self, target: MemberId, member: &Member) -> Line<P> {
-        let (peers, clocks, hold) = (self.peers.clone(), self.clocks.clone(), self.hold.clone());
-        Line { target, member: member.clone(), peers, clocks, hold }
+        Line {
+            target,
+            member: member.clone(),
+            peers: self.peers.clone(),
+            clocks: self.clocks.clone(),
+            hold: self.hold.clone(),
+            standing: self.standing.clone(),
+        }
     }
 }
 
@@ -54,6 +62,7 @@ pub(super) struct Line<P> {
     peers: P,
     clocks: Clocks,
     hold: Hold,
+    standing: Standing,
 }
 
 impl<P: Peers> Line<P> {
@@ -103,6 +112,9 @@ impl<M: Machine, P: Peers> RaftNetwork<Types<M>> for Line<P> {
     ) -> Result<VoteResponse<MemberId>, RPCError<MemberId, Member, RaftError<MemberId>>> {
         let bytes = message::encode_vote_request(self.target, &request);
         let answered = self.call(bytes, message::decode_vote_answer).await;
+        if let Ok(answer) = &answered {
+            self.standing.compared(request.last_log_id.as_ref(), answer.last_log_id.as_ref());
+        }
         answered.map_err(|error| Unreachable::new(&error).into())
     }
 

@@ -1,4 +1,5 @@
-//! What a leader sees to besides proposals: unfinished changes of members, and its own clock.
+//! What a member sees to besides proposals: unfinished changes of members, its own clock, and that it stands
+//! for election in time.
 //!
 //! openraft 0.9 cannot hand the lead over. A leader that must not propose falls silent instead, so
 //! that the others elect one of them.
@@ -24,6 +25,9 @@ pub(super) async fn run<M: Machine>(replica: Weak<Inner<M>>) {
         }
         let replica = Replica { inner };
         off_since = replica.mind_clock(off_since);
+        if off_since.is_none() {
+            replica.stand().await;
+        }
         replica.see_change_through().await;
     }
 }
@@ -54,6 +58,16 @@ impl<M: Machine> Replica<M> {
         raft.runtime_config().heartbeat(!aside);
         raft.runtime_config().elect(!aside);
         since
+    }
+
+    /// Stands for election if it is time.
+    async fn stand(&self) {
+        let due = self.inner.standing.is_due(&self.inner.raft.metrics().borrow());
+        if due {
+            tracing::info!("stands for election: no leader was heard in time");
+            // A core that ended is seen to elsewhere.
+            let _ = self.inner.raft.trigger().elect().await;
+        }
     }
 
     /// Finishes a change of members that another leader began, once its first step is applied.
