@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use certus_node::{Fresh, system_clock};
-use certus_pki::{ClusterName, Explain, Explanation};
+use certus_pki::{ClusterName, Explain, Explanation, code};
 use certus_server::{FoundOptions, Founded, ManagerOptions};
 use serde::Serialize;
 
@@ -36,6 +36,8 @@ pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanati
     if !init.force {
         context.home.refuse_replacing()?;
     }
+    // Before anything is made: what was founded cannot be founded again on another address.
+    try_address(init.listen)?;
     let mut options = FoundOptions::new(
         init.name.clone(),
         data_dir.clone(),
@@ -81,6 +83,20 @@ pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanati
     manager.advertise.clone_from(&init.advertise);
     manager.passphrase = options.autolock;
     node_start::manager(manager, &mut Ending::listen()?).await
+}
+
+/// Refuses an address at which no manager could serve.
+fn try_address(listen: SocketAddr) -> Result<(), Explanation> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Explanation::new(code::LISTEN, format!("cannot listen on {listen}"))
+            .fact("address", listen)
+            .fact("because", why)
+            .hint("see who has it: ss -ltnp; or choose another with --listen")
+    };
+    if listen.port() == 0 {
+        return Err(wrong(&"others could not know a port that the system chooses at each start"));
+    }
+    std::net::TcpListener::bind(listen).map(drop).map_err(|error| wrong(&error))
 }
 
 /// Keeps the operator's identity and the manager's address for later commands.

@@ -1,6 +1,6 @@
 //! `certus node list`: the nodes of the cluster.
 
-use certus_pki::{Explanation, UnixTime};
+use certus_pki::{Explanation, Role, UnixTime};
 use certus_wire::v1;
 use serde::Serialize;
 
@@ -80,13 +80,16 @@ async fn stream(
 }
 
 fn row(node: &v1::NodeRecord, now: UnixTime) -> Vec<String> {
+    let role = show::role(&node.identity);
+    // Only workers hold a stream: the log is the managers' own, and clients come and go.
+    let away = if role == Role::Worker.to_string() { "no" } else { "-" };
     let connected = node
         .connected_since
-        .map_or_else(|| "no".to_owned(), |since| format!("since {}", show::clock_time(show::at(since), now)));
+        .map_or_else(|| away.to_owned(), |since| format!("since {}", show::clock_time(show::at(since), now)));
     let newest = node.newest.as_ref();
     vec![
         show::short_node(&node.identity),
-        show::role(&node.identity),
+        role,
         node.grant.clone(),
         show::at(node.admitted_at).date(),
         newest.map_or_else(String::new, |cert| show::at(cert.not_after).relative_to(now)),

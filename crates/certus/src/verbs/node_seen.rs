@@ -231,7 +231,12 @@ async fn asked<T: for<'de> Deserialize<'de>>(
     seen: Seen,
     ask: Ask,
 ) -> Result<T, Explanation> {
-    let data_dir = seen.data_dir.unwrap_or_else(|| context.home.data_dir("worker"));
+    let usual = || {
+        let [worker, agent] = ["worker", "agent"].map(|kind| context.home.data_dir(kind));
+        // Where only an agent runs, it is meant.
+        if !admin_socket(&worker).exists() && admin_socket(&agent).exists() { agent } else { worker }
+    };
+    let data_dir = seen.data_dir.unwrap_or_else(usual);
     let socket = admin_socket(&data_dir);
     let answered = match ask {
         Ask::Get(route) => admin::get_from(&socket, route).await,

@@ -2,6 +2,7 @@
 
 mod agent;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use certus_node::{Node, NodeDir, NodeOptions, StartError};
@@ -136,6 +137,7 @@ fn worker_options(context: &Context, start: &Start) -> Result<NodeOptions, Expla
     let config = read(start, For::Worker)?;
     let data_dir = start.data_dir.clone().or(config.data_dir);
     let data_dir = data_dir.unwrap_or_else(|| context.home.data_dir("worker"));
+    refuse_managers(&data_dir)?;
     let enrolled = NodeDir::open(&data_dir).and_then(|dir| dir.enrolled(Role::Worker));
     let enrolled = enrolled.map_err(|error| error.explain())?;
     let asked = start.id.clone().or(config.id);
@@ -159,6 +161,16 @@ fn worker_options(context: &Context, start: &Start) -> Result<NodeOptions, Expla
     let told = (start.revocation_stale_after.as_deref(), start.on_revocation_stale.as_deref());
     options.staleness = config.staleness.told(told)?;
     Ok(options)
+}
+
+/// Refuses a directory with a cluster's keys: a node of another role has no business beside them.
+fn refuse_managers(data_dir: &Path) -> Result<(), Explanation> {
+    if !certus_server::is_founded(data_dir) {
+        return Ok(());
+    }
+    let words = format!("{} is a manager's directory", data_dir.display());
+    let hint = format!("certus manager start --data-dir {}; or another --data-dir", data_dir.display());
+    Err(Explanation::new(code::ALREADY_EXISTS, words).hint(hint))
 }
 
 /// The configuration that is named, and the flags that stand for keys of it; what may be an oversight in

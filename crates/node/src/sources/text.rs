@@ -28,7 +28,7 @@ impl fmt::Display for Part {
             Part::Bundle => "the bundle",
             Part::Chain => "the certificate chain",
             Part::Key => "the key",
-            Part::Roots => "the CA certificates",
+            Part::Roots => "the text of CA certificates",
         })
     }
 }

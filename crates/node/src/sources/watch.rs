@@ -328,8 +328,7 @@ impl Keeper {
         let problem = error.same_problem();
         if self.problem.as_ref() != Some(&problem) {
             let since = self.status.borrow().generation_read_at;
-            let hint = why.hint.as_deref().unwrap_or_default();
-            tracing::error!(code = %why.code, %why, hint, read_at = %since,
+            tracing::error!(code = %why.code, %why, hint = why.hint, read_at = %since,
                 "a new generation was refused; going on with the last good one");
             self.problem = Some(problem);
         }
@@ -341,8 +340,7 @@ impl Keeper {
 
     fn tell_concerns(&self) {
         for why in self.material.borrow().concerns((self.clock)()) {
-            let hint = why.hint.as_deref().unwrap_or_default();
-            tracing::warn!(code = %why.code, %why, hint, "usable, and perhaps not what was meant");
+            tracing::warn!(code = %why.code, %why, hint = why.hint, "usable, and perhaps not what was meant");
         }
     }
 

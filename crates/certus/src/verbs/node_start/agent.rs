@@ -32,7 +32,9 @@ fn options(context: &Context, start: &Start) -> Result<AgentOptions, Explanation
     refuse_clusters_options(context, start)?;
     let config = read(start, For::Agent)?;
     let data_dir = start.data_dir.clone().or(config.data_dir);
-    let mut options = AgentOptions::new(data_dir.unwrap_or_else(|| context.home.data_dir("agent")));
+    let data_dir = data_dir.unwrap_or_else(|| context.home.data_dir("agent"));
+    super::refuse_managers(&data_dir)?;
+    let mut options = AgentOptions::new(data_dir);
     if let Some(name) = start.id.as_ref().or(config.agent_name.as_ref()) {
         options.name = name.to_string();
     }
