@@ -32,7 +32,7 @@ use failover::Call;
 use lines::Lines;
 
 pub use book::is_dialable;
-pub(crate) use dial::{connect_tcp, dialing_endpoint, tune, unreachable};
+pub(crate) use dial::{connect_tcp, tune, unreachable};
 pub use error::{ApiError, Tried};
 pub use failover::Failover;
 pub use join::{JoinError, Joined, join, join_any};

@@ -5,16 +5,14 @@
 mod noting;
 
 use std::fmt;
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use certus_pki::{Rejection, defaults};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, Connecting, Connection, Endpoint, EndpointConfig, Incoming, MtuDiscoveryConfig,
-    ServerConfig, TransportConfig, VarInt,
+    ClientConfig, Connecting, Connection, Endpoint, Incoming, ServerConfig, TransportConfig, VarInt,
 };
 use rustls::{AlertDescription, Error};
 use rustls_pki_types::CertificateDer;
@@ -159,24 +157,9 @@ fn quic_words(error: &dyn fmt::Display) -> HandshakeError {
     HandshakeError::Tls { words: error.to_string() }
 }
 
-/// QUIC over `socket`; with `server` ([`Server::quic_endpoint`]) callers are answered too.
-///
-/// Datagrams of up to 6,500 bytes are taken, and sent where the path is found to carry them (RFC 8899).
-///
-/// # Errors
-/// The system refuses what QUIC wants of a socket.
-pub fn endpoint(socket: UdpSocket, server: Option<ServerConfig>) -> io::Result<Endpoint> {
-    let mut config = EndpointConfig::default();
-    config.max_udp_payload_size(DATAGRAM_MAX).map_err(io::Error::other)?;
-    Endpoint::new(config, server, socket, Arc::new(quinn::TokioRuntime))
-}
-
 /// How both ends carry: what a peer may make us hold is bounded by the windows.
 fn transport(streams: u32) -> Arc<TransportConfig> {
-    let mut mtu = MtuDiscoveryConfig::default();
-    mtu.upper_bound(DATAGRAM_MAX);
     let mut transport = TransportConfig::default();
-    transport.mtu_discovery_config(Some(mtu));
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
@@ -188,9 +171,6 @@ fn transport(streams: u32) -> Arc<TransportConfig> {
     Arc::new(transport)
 }
 
-/// The largest datagram. Ten are handed to the system at once, which takes 64 KiB; loopback and networks with
-/// jumbo frames carry it, and on others the search ends at what they do carry.
-const DATAGRAM_MAX: u16 = 6_500;
 /// Callers whose first datagram came and whom nobody has accepted or refused yet: listeners do so at once.
 const INCOMING_MAX: usize = 1_024;
 /// What each of them may have sent: a hello with a hybrid key share takes two datagrams.

@@ -3,7 +3,6 @@
 //! Chooses no address and repeats nothing.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -142,15 +141,6 @@ fn words_of(error: &dyn std::error::Error) -> String {
         below = error.source();
     }
     words
-}
-
-/// A UDP port to dial QUIC from, to addresses of the family of `towards`.
-pub(crate) fn dialing_endpoint(towards: SocketAddr) -> io::Result<quinn::Endpoint> {
-    let any: SocketAddr = match towards {
-        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-        SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
-    };
-    certus_tls::quic::endpoint(UdpSocket::bind(any)?, None)
 }
 
 /// A TCP connection to `host:port`, without Nagle's delay.

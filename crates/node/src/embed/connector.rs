@@ -13,7 +13,7 @@ use super::endpoint::{Dialer, End, Inner};
 use super::error::EndpointError;
 use super::expired;
 use super::stream::PeerStream;
-use crate::api::{connect_tcp, dialing_endpoint, unreachable};
+use crate::api::{connect_tcp, unreachable};
 use crate::metrics::Side;
 
 /// Destinations whose sessions are kept; the one that was longest unused goes first.
@@ -160,7 +160,9 @@ impl Connector {
         {
             return Ok(endpoint.clone());
         }
-        let endpoint = dialing_endpoint(towards).map_err(|error| {
+        let any: SocketAddr =
+            if towards.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+        let endpoint = quinn::Endpoint::client(any).map_err(|error| {
             let why = Explanation::new(code::LISTEN, "no UDP socket is to be had");
             EndpointError::Unreachable(why.fact("the system says", error))
         })?;

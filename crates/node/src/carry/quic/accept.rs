@@ -9,7 +9,7 @@ use std::time::Duration;
 use certus_pki::explain::{Explain, Explanation};
 use certus_pki::{code, defaults};
 use certus_tls::quic::QuicConnection;
-use quinn::{Endpoint, Incoming, VarInt};
+use quinn::{Endpoint, EndpointConfig, Incoming, VarInt};
 
 use super::stream::QuicStream;
 use super::{CUT, DONE, PLAIN, SEALED};
@@ -43,7 +43,8 @@ pub(in crate::carry) async fn bind(inbound: &Inbound) -> Result<(Endpoint, Socke
         inbound.server.quic_endpoint(spec.limits.streams).map_err(io::Error::other).map_err(wrong)?;
     let socket = tokio::net::UdpSocket::bind(&spec.address).await.map_err(wrong)?;
     let socket = socket.into_std().map_err(wrong)?;
-    let endpoint = certus_tls::quic::endpoint(socket, Some(config)).map_err(wrong)?;
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).map_err(wrong)?;
     let address = endpoint.local_addr().map_err(wrong)?;
     Ok((endpoint, address))
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::stream::QuicStream;
 use super::{CUT, DONE, PLAIN, SEALED, explain_lost};
-use crate::api::{dialing_endpoint, unreachable};
+use crate::api::unreachable;
 use crate::carry::GOODBYE;
 use crate::carry::pool::{Opened, Shared};
 use crate::metrics::{Metrics, Side};
@@ -207,7 +207,9 @@ impl Endpoints {
         if let Some(endpoint) = place {
             return Ok(endpoint.clone());
         }
-        let endpoint = dialing_endpoint(address)?;
+        let any: SocketAddr =
+            if address.is_ipv6() { ([0_u16; 8], 0).into() } else { ([0, 0, 0, 0], 0).into() };
+        let endpoint = Endpoint::client(any)?;
         *place = Some(endpoint.clone());
         Ok(endpoint)
     }
