@@ -67,6 +67,8 @@ fn the_units_start_what_the_binary_takes() {
     let dir = tempfile::tempdir().unwrap();
     for unit in units(dir.path()) {
         let text = fs::read_to_string(&unit).unwrap();
+        // Without it no memory is locked, and keys may be swapped.
+        assert!(text.lines().any(|line| line == "LimitMEMLOCK=infinity"), "{}", unit.display());
         let line = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
         let mut words = line.split_whitespace();
         let mut command = Command::new(words.next().unwrap());
