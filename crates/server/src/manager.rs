@@ -200,6 +200,10 @@ impl Manager {
         let failure = tokio::select! {
             failure = self.shared.truth.replica.failed() => failure,
             () = self.shared.removed.cancelled() => {
+                // Nobody wants it of this manager any more; a copy of its disk shall open no root.
+                if let Err(error) = self.shared.place.destroy_root_data_key() {
+                    tracing::error!(why = %error.explain(), "what opens the root's key is still on this disk");
+                }
                 let words = "this manager was removed from the cluster: it stops";
                 return Explanation::new(code::REVOKED, words)
                     .fact("identity", &self.shared.identity)

@@ -1,7 +1,7 @@
 //! `certus manager join`: joins a cluster as a further manager and goes on as one.
 
 use certus_node::{NodeDir, system_clock};
-use certus_pki::{Explain, Explanation, Role, code};
+use certus_pki::{Explain, Explanation, NodeId, Role, code};
 use certus_server::{JoinOptions, ManagerOptions};
 use serde::Serialize;
 
@@ -47,9 +47,19 @@ pub(super) async fn run(context: &Context, join: Join) -> Result<Exit, Explanati
     }
     let address = options.advertise.clone();
     let mut ending = Ending::listen()?;
-    let Some(joined) = ending.unless_told(certus_server::join(&options)).await else {
+    let Some(mut joined) = ending.unless_told(certus_server::join(&options)).await else {
         return Ok(Exit::Done);
     };
+    // Where no id was asked for, the host's name was tried: a token for one id says which.
+    if let (None, Err(error)) = (&join.id, &joined)
+        && let Some(admitted) = admitted_by_token(&error.explain())
+    {
+        options.id = admitted;
+        let Some(again) = ending.unless_told(certus_server::join(&options)).await else {
+            return Ok(Exit::Done);
+        };
+        joined = again;
+    }
     let joined = joined.map_err(|error| error.explain())?;
     let report = Report {
         manager: joined.identity.to_string(),
@@ -71,4 +81,10 @@ pub(super) async fn run(context: &Context, join: Join) -> Result<Exit, Explanati
         .terminal
         .say("\nnext      certus manager list      in another terminal; ctrl-c ends this manager");
     node_start::manager(ManagerOptions::new(data_dir), &mut ending).await
+}
+
+/// The id that a refused token admits.
+fn admitted_by_token(why: &Explanation) -> Option<NodeId> {
+    let expected = why.facts.iter().find(|(label, _)| label == "expected").map(|(_, value)| value);
+    expected.filter(|_| why.code == code::TOKEN_WRONG_ID)?.parse().ok()
 }

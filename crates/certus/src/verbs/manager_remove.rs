@@ -65,7 +65,11 @@ fn words(reply: &v1::RemoveManagerReply, compromised: bool) -> String {
         _ => format!("{certificates} that it signed are renewed at other managers"),
     };
     let root = match (reply.could_open_root, compromised) {
-        (false, _) => "it could not open the root's key",
+        (false, false) => "it could not open the root's key, which is offline",
+        (false, true) => {
+            "it could not open the root's key, which is offline; unless it was away when the root was\n          \
+             taken offline, and was not back since: its disk then still holds what opens it"
+        }
         (true, true) => {
             "it could open the root's key, which must be taken as known to others:\n          \
              the root has to be replaced, which this version cannot do yet"

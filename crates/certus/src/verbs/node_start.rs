@@ -2,11 +2,11 @@
 
 mod agent;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use certus_node::{Node, NodeDir, NodeOptions, StartError};
-use certus_pki::{Explain, Explanation, Role, code};
+use certus_node::{MaterialSpec, Node, NodeDir, NodeOptions, StartError};
+use certus_pki::{Explain, Explanation, NodeId, Role, code};
 use certus_server::{Manager, ManagerOptions};
 
 use super::joining_token::{self, Given};
@@ -69,7 +69,7 @@ async fn worker(context: &Context, start: &Start) -> Result<Exit, Explanation> {
     let options = worker_options(context, start)?;
     // Only now: until the token is read, ctrl-c ends the process as it always does.
     let mut ending = Ending::listen()?;
-    running(&mut ending, Node::start(options), || read(start, For::Worker)).await
+    running(&mut ending, Node::start(options), start, For::Worker).await
 }
 
 /// Starts a node and waits until it is told to end, or fails. Told to reload, it goes over to what
@@ -77,15 +77,17 @@ async fn worker(context: &Context, start: &Start) -> Result<Exit, Explanation> {
 async fn running(
     ending: &mut Ending,
     starting: impl Future<Output = Result<Node, StartError>>,
-    configured: impl Fn() -> Result<Config, Explanation>,
+    start: &Start,
+    kind: For,
 ) -> Result<Exit, Explanation> {
+    let own = Own::of(&quietly(start, kind)?);
     let Some(started) = ending.unless_told(starting).await else { return Ok(Exit::Done) };
     let node = started.map_err(|error| error.explain())?;
     ending.ready(&format!("{} runs", node.name()));
     let failure = loop {
         tokio::select! {
             letter = ending.next() => match letter {
-                Letter::Reload => reload(&node, configured()).await,
+                Letter::Reload => reload(&node, &own, read(start, kind)).await,
                 Letter::End(signal) => {
                     tracing::info!(signal, "the node ends");
                     break None;
@@ -100,7 +102,7 @@ async fn running(
 }
 
 /// Goes over to another configuration, whole or not at all.
-async fn reload(node: &Node, config: Result<Config, Explanation>) {
+async fn reload(node: &Node, own: &Own, config: Result<Config, Explanation>) {
     let config = match config {
         Ok(config) => config,
         Err(why) => {
@@ -108,6 +110,13 @@ async fn reload(node: &Node, config: Result<Config, Explanation>) {
             return;
         }
     };
+    let left = own.differs(&Own::of(&config));
+    if !left.is_empty() {
+        let why = Explanation::new(code::CONFIGURATION, "what a node is does not change while it runs")
+            .fact("changed", left.join(", "))
+            .hint("start the node again");
+        tracing::warn!(code = %why.code, %why, hint = why.hint, "going on with what was there at the start");
+    }
     match node.reload(config.listeners, config.peers).await {
         Ok(done) => {
             let certus_node::Reloaded { added, changed, removed, cut, .. } = done;
@@ -173,12 +182,45 @@ fn refuse_managers(data_dir: &Path) -> Result<(), Explanation> {
     Err(Explanation::new(code::ALREADY_EXISTS, words).hint(hint))
 }
 
-/// The configuration that is named, and the flags that stand for keys of it; what may be an oversight in
-/// it is said.
-fn read(start: &Start, node: For) -> Result<Config, Explanation> {
+/// The keys of a configuration that say what the node is, as they were at its start.
+struct Own {
+    material: MaterialSpec,
+    names: [Option<NodeId>; 2],
+    data_dir: Option<PathBuf>,
+}
+
+impl Own {
+    fn of(config: &Config) -> Own {
+        Own {
+            material: config.tls.material.clone(),
+            names: [config.id.clone(), config.agent_name.clone()],
+            data_dir: config.data_dir.clone(),
+        }
+    }
+
+    /// The keys that another configuration has otherwise.
+    fn differs(&self, other: &Own) -> Vec<&'static str> {
+        let changed = [
+            ("tls.cert", self.material.cert != other.material.cert),
+            ("tls.key", self.material.key != other.material.key),
+            ("tls.ca", self.material.ca != other.material.ca),
+            ("id", self.names != other.names),
+            ("data_dir", self.data_dir != other.data_dir),
+        ];
+        changed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
+    }
+}
+
+/// The configuration that is named, and the flags that stand for keys of it.
+fn quietly(start: &Start, node: For) -> Result<Config, Explanation> {
     let told = Told { node: Some(node), mtls: start.enable_mtls };
     let Some(file) = &start.config else { return Config::empty(told) };
-    let config = Config::read(file, told)?;
+    Config::read(file, told)
+}
+
+/// The same; what may be an oversight in it is said.
+fn read(start: &Start, node: For) -> Result<Config, Explanation> {
+    let config = quietly(start, node)?;
     for warning in warnings(&config, super::show::now()) {
         tracing::warn!("{warning}");
     }

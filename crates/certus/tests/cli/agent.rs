@@ -1,5 +1,9 @@
 //! Agents without a cluster: configured, started, and known to each other by their keys.
 
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+
 use crate::harness::{Daemon, World, answers, is_reached, open, port, service, until};
 
 /// Starts an agent and reads its id from what it says.
@@ -47,6 +51,39 @@ fn agents_reach_each_other_by_their_ids_on_every_transport() {
         assert!(!is_reached(stranger), "{}", first.log());
         assert_eq!((first.end(), second.end(), third.end()), (0, 0, 0), "{transport}");
     }
+}
+
+#[test]
+fn told_to_reload_it_takes_what_is_right_and_says_what_it_leaves() {
+    let world = World::new();
+    let (first, second, service) = (port(), port(), service());
+    let listener = |address: u16| {
+        format!(
+            "listeners:\n  - {{name: web, transport: tcp, address: '127.0.0.1:{address}', forward: '127.0.0.1:{service}', allow: any}}\n"
+        )
+    };
+    world.write("a.yaml", &listener(first));
+    let (agent, _) = start(&world, "a", Some("a.yaml"));
+    let listens = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_ok();
+    assert!(listens(first));
+    let says = |words: &'static str| {
+        agent.signal(Signal::HUP);
+        until(words, || agent.log().contains(words), || agent.log());
+    };
+    world.write("a.yaml", "listeners: [");
+    says("going on with the old one");
+    assert!(listens(first), "{}", agent.log());
+
+    world.write("a.yaml", &listener(second));
+    says("the configuration was reloaded");
+    until("the new listener listens", || listens(second), || agent.log());
+
+    // What the agent itself is stays, and that is said.
+    assert!(!agent.log().contains("going on with what was there at the start"));
+    world.write("a.yaml", &format!("id: another\n{}", listener(second)));
+    says("going on with what was there at the start");
+    assert!(agent.log().contains("changed=id") || agent.log().contains("changed: id"), "{}", agent.log());
+    assert_eq!(agent.end(), 0);
 }
 
 #[test]

@@ -229,7 +229,8 @@ fn two_managers_are_a_warning_and_one_of_two_a_failure() {
     let (address, listen) = (world.manager_address(), format!("127.0.0.1:{}", port()));
     let token = world.run(&["token", "create", "--role", "manager", "--id", "m2"]).ok().stdout;
     world.write("m2.token", &token);
-    let join = ["manager", "join", "--manager", &address, "--token-file", "m2.token", "--id", "m2"];
+    // Its token says which id it gets.
+    let join = ["manager", "join", "--manager", &address, "--token-file", "m2.token"];
     let second = world.daemon(&[&join[..], &["--data-dir", "m2", "--listen", &listen]].concat());
     second.ready(&world.path("m2"));
     let warned =

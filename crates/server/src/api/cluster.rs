@@ -147,6 +147,11 @@ impl v1::cluster_server::Cluster for Cluster {
                 Command::Revoke { target: Target::Node(node.identity), reason, by: by.clone() }
             }
             (Ok(Named::Cert(cert)), _) => {
+                // A manager's newest certificate is the manager: without it, nobody lets it in.
+                let of = self.shared.truth.read(|view| certus_ca::node(view, &cert.node));
+                if of.map_err(|error| refuse(&error))?.is_some_and(|node| node.newest == cert.cert) {
+                    self.refuse_manager(&cert.node)?;
+                }
                 Command::Revoke { target: Target::Cert(cert.cert), reason, by: by.clone() }
             }
             (Err(_), Some(cert)) => Command::RevokeUnrecorded { cert, reason, by: by.clone() },

@@ -66,6 +66,12 @@ async fn three_managers_replicate_and_each_signs_with_its_own_issuer() {
     issuers.sort();
     issuers.dedup();
     assert_eq!(issuers.len(), 3, "three managers, three issuers");
+
+    // A manager is taken out by its removal alone, not by revoking what it proves itself with.
+    let serial = leaf_of(&cluster.other("m2").credentials()).serial;
+    let request = v1::RevokeRequest { name: serial.to_string(), reason: 0 };
+    let refused = cluster.operator().api().cluster(async |mut c| c.revoke(request).await).await.unwrap_err();
+    assert_eq!(refused.explain().code, code::PERMISSION_DENIED, "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

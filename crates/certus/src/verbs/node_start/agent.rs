@@ -19,7 +19,7 @@ pub(super) async fn run(context: &Context, start: &Start) -> Result<Exit, Explan
         context.terminal.report(&Started { id: node.agent_id().to_string() }, || node.agent_id().to_string());
         Ok(node)
     };
-    super::running(&mut Ending::listen()?, starting, || read(start, For::Agent)).await
+    super::running(&mut Ending::listen()?, starting, start, For::Agent).await
 }
 
 #[derive(Serialize)]
