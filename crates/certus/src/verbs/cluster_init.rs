@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanati
         context.home.refuse_replacing()?;
     }
     // Before anything is made: what was founded cannot be founded again on another address.
-    try_address(init.listen)?;
+    try_address(init.listen, !init.no_start)?;
     let mut options = FoundOptions::new(
         init.name.clone(),
         data_dir.clone(),
@@ -85,8 +85,8 @@ pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanati
     node_start::manager(manager, &mut Ending::listen()?).await
 }
 
-/// Refuses an address at which no manager could serve.
-fn try_address(listen: SocketAddr) -> Result<(), Explanation> {
+/// Refuses an address at which no manager could serve; what is not served `now` may come later.
+fn try_address(listen: SocketAddr, now: bool) -> Result<(), Explanation> {
     let wrong = |why: &dyn std::fmt::Display| {
         Explanation::new(code::LISTEN, format!("cannot listen on {listen}"))
             .fact("address", listen)
@@ -96,7 +96,10 @@ fn try_address(listen: SocketAddr) -> Result<(), Explanation> {
     if listen.port() == 0 {
         return Err(wrong(&"others could not know a port that the system chooses at each start"));
     }
-    std::net::TcpListener::bind(listen).map(drop).map_err(|error| wrong(&error))
+    if now {
+        std::net::TcpListener::bind(listen).map_err(|error| wrong(&error))?;
+    }
+    Ok(())
 }
 
 /// Keeps the operator's identity and the manager's address for later commands.
