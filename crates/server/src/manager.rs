@@ -195,15 +195,13 @@ impl Manager {
         self.shared.publisher.registry()
     }
 
-    /// Waits until the manager cannot go on because its disk or state failed; for ever if not.
+    /// Waits until the manager cannot go on because its disk or state failed, or because it was removed, which
+    /// destroys what opens the root's key here; for ever if not.
     pub async fn failed(&self) -> Explanation {
         let failure = tokio::select! {
             failure = self.shared.truth.replica.failed() => failure,
             () = self.shared.removed.cancelled() => {
-                // Nobody wants it of this manager any more; a copy of its disk shall open no root.
-                if let Err(error) = self.shared.place.destroy_root_data_key() {
-                    tracing::error!(why = %error.explain(), "what opens the root's key is still on this disk");
-                }
+                self.forget_root();
                 let words = "this manager was removed from the cluster: it stops";
                 return Explanation::new(code::REVOKED, words)
                     .fact("identity", &self.shared.identity)
@@ -213,6 +211,13 @@ impl Manager {
         Explanation::new(code::STORE, "the manager's store failed: it stops, so that nothing is lost")
             .fact("because", failure)
             .hint("free or repair the disk, then certus manager start")
+    }
+
+    /// Of a manager that was removed nobody wants the root's key any more: a copy of its disk shall open none.
+    fn forget_root(&self) {
+        if let Err(error) = self.shared.place.destroy_root_data_key() {
+            tracing::error!(why = %error.explain(), "what opens the root's key is still on this disk");
+        }
     }
 
     /// Waits until the manager has left the cluster; for ever if it does not. Then

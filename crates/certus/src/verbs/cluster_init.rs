@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use certus_node::{Fresh, system_clock};
 use certus_pki::{ClusterName, Explain, Explanation, code};
-use certus_server::{FoundOptions, Founded, ManagerOptions};
+use certus_server::{FoundOptions, Founded, ManagerOptions, StartError};
 use serde::Serialize;
 
 use super::cluster_autolock::{KEEP, with_fresh};
@@ -87,17 +87,14 @@ pub(super) async fn run(context: &Context, init: Init) -> Result<Exit, Explanati
 
 /// Refuses an address at which no manager could serve; what is not served `now` may come later.
 fn try_address(listen: SocketAddr, now: bool) -> Result<(), Explanation> {
-    let wrong = |why: &dyn std::fmt::Display| {
-        Explanation::new(code::LISTEN, format!("cannot listen on {listen}"))
-            .fact("address", listen)
-            .fact("because", why)
-            .hint("see who has it: ss -ltnp; or choose another with --listen")
-    };
     if listen.port() == 0 {
-        return Err(wrong(&"others could not know a port that the system chooses at each start"));
+        let words = "others could not know a port that the system chooses at each start";
+        let told = Explanation::new(code::LISTEN, words).halves("a port from 1 to 65535", listen);
+        return Err(told.hint("--listen 127.0.0.1:7443"));
     }
     if now {
-        std::net::TcpListener::bind(listen).map_err(|error| wrong(&error))?;
+        let tried = std::net::TcpListener::bind(listen);
+        tried.map_err(|error| StartError::Listen { address: listen, error }.explain())?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `certus manager join`: joins a cluster as a further manager and goes on as one.
 
+use std::path::Path;
+
 use certus_node::{NodeDir, system_clock};
 use certus_pki::{Explain, Explanation, NodeId, Role, code};
 use certus_server::{JoinOptions, ManagerOptions};
@@ -54,6 +56,7 @@ pub(super) async fn run(context: &Context, join: Join) -> Result<Exit, Explanati
     if let (None, Err(error)) = (&join.id, &joined)
         && let Some(admitted) = admitted_by_token(&error.explain())
     {
+        forget_request(&data_dir, &id)?;
         options.id = admitted;
         let Some(again) = ending.unless_told(certus_server::join(&options)).await else {
             return Ok(Exit::Done);
@@ -81,6 +84,16 @@ pub(super) async fn run(context: &Context, join: Join) -> Result<Exit, Explanati
         .terminal
         .say("\nnext      certus manager list      in another terminal; ctrl-c ends this manager");
     node_start::manager(ManagerOptions::new(data_dir), &mut ending).await
+}
+
+/// Leaves nothing behind of a request under an id that was only tried.
+fn forget_request(data_dir: &Path, id: &NodeId) -> Result<(), Explanation> {
+    let tried = NodeDir::open(data_dir).map(|dir| dir.identity(Role::Manager, id));
+    let tried = tried.map_err(|error| error.explain())?;
+    tried.forget_pending_key().map_err(|error| error.explain())?;
+    // Kept where something else is in it.
+    let _ = std::fs::remove_dir(tried.path());
+    Ok(())
 }
 
 /// The id that a refused token admits.

@@ -233,6 +233,8 @@ fn two_managers_are_a_warning_and_one_of_two_a_failure() {
     let join = ["manager", "join", "--manager", &address, "--token-file", "m2.token"];
     let second = world.daemon(&[&join[..], &["--data-dir", "m2", "--listen", &listen]].concat());
     second.ready(&world.path("m2"));
+    let identities = std::fs::read_dir(world.path("m2/certs")).unwrap().count();
+    assert_eq!(identities, 1, "nothing is left of the id that was tried first");
     let warned =
         || outcome(&doctor(&world, &[]).json(), "quorum") == ("warning".into(), vec!["CT-3305".into()]);
     until("both vote", warned, || doctor(&world, &[]).stdout);
